@@ -1,0 +1,548 @@
+"""What all estimators share: fit, predict, transform, score, seeding, labels."""
+
+import contextlib
+import copy
+import dataclasses
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import ClassifierTags, Tags, check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, check_memory
+from torch import Tensor, nn
+
+from ._data import Rows, Scaler, check_X, resolve_image_shape
+from ._partition import input_graph, normalized_cut
+from ._phases import Phase, Run, forward_batches
+from ._sklearn import (
+    ClassNamePrefixFeaturesOutMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+)
+from ._training import Progress, Trainer, updates_per_epoch
+from .augment import random_affine
+from .nn import conv_autoencoder, glorot_, mlp_autoencoder
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+_LONGEST_AUTO_EPOCHS = 300  # an "auto" budget on tiny data: an epoch there is one update
+_FULL_STRENGTH_SIDE = 14  # pixels from which augmentation has its full strength
+_SMALL_IMAGE = 32 * 32  # pixels up to which an MLP clusters as well as a conv net, and faster
+_WIDE_LAYER = 8_000_000  # weights of the first layer that hidden_units="auto" allows
+
+
+class BaseDeepClusterer(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator, ABC
+):
+    """Fit and inference of a method that is given by its module, losses and phases.
+
+    A method writes ``_module``, ``_phases`` and ``_objective``; see the developers' guide.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "architecture": [StrOptions({"auto", "mlp", "conv"}), tuple, callable],
+        "hidden_units": [StrOptions({"auto"}), tuple, list],
+        "image_shape": [tuple, list, None],
+        "scaling": [StrOptions({"auto", "global", "standard", "none"})],
+        "augmentation": [StrOptions({"auto", "affine"}), callable, None],
+        "init": [StrOptions({"overclustered", "graph", "k-means"})],
+        "pretrain_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_schedule": [StrOptions({"annealed", "constant"})],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "32", "bf16"})],
+        "warm_start": ["boolean"],
+        "memory": [None, str, HasMethods("cache")],
+        "callbacks": [None, list, tuple],
+        "verbose": [Interval(Integral, 0, 2, closed="both"), "boolean"],
+        "random_state": ["random_state"],
+    }
+    # parameters that the phases marked `cached` do not depend on
+    _not_in_pretraining: ClassVar[frozenset[str]] = frozenset(
+        {"n_clusters", "init", "max_epochs", "n_init", "tol", "device", "warm_start"}
+        | {"memory", "callbacks", "verbose", "random_state"}
+    )
+
+    module_: Any
+    labels_: np.ndarray
+    cluster_centers_: np.ndarray
+    image_shape_: tuple[int, ...]
+
+    @abstractmethod
+    def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
+        """The module to train around the autoencoder, its ``forward(x)`` giving (z, q)."""
+
+    @abstractmethod
+    def _phases(self, run: Run) -> tuple[Phase, ...]:
+        """The training, in the order of the paper's algorithm box."""
+
+    @abstractmethod
+    def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
+        """The training objective of each sample, of shape (n,), by the fitted module."""
+
+    # ---------------------------------------------------------------- fit
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
+        """Train the network and cluster `X`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Training samples, of any real dtype and memory layout. They are not written to.
+        y : Ignored
+            Present for API consistency.
+        **fit_params : dict
+            None is supported; present to say so clearly.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If `X` or a parameter is invalid.
+        TypeError
+            If `fit_params` holds anything, for instance ``sample_weight``.
+        FloatingPointError
+            If training diverges.
+        """
+        if fit_params:
+            raise TypeError(
+                f"{type(self).__name__}.fit got {', '.join(sorted(fit_params))}, but takes only X. "
+                "Samples cannot be weighted; pass labels, which are ignored, as y."
+            )
+        again = self.warm_start and hasattr(self, "module_")
+        X, found = check_X(self, X, reset=not again)
+        if X.shape[0] < self.n_clusters:
+            raise ValueError(
+                f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}: pass more "
+                "samples or ask for fewer clusters."
+            )
+        if again and len(self.cluster_centers_) != self.n_clusters:
+            raise ValueError(
+                f"n_clusters={self.n_clusters} but the estimator was fitted with "
+                f"{len(self.cluster_centers_)}: set warm_start=False to change it."
+            )
+        if not again:
+            self.image_shape_ = resolve_image_shape(self.image_shape, found, X.shape[1])
+            self._image_input = found is not None
+            self._scaler = Scaler.fit(X, self.scaling, images=self.image_shape_ is not None)
+        rows = self._rows(X, resolve_device(self.device), resident=True)
+        trainer = self._best_training(rows, again)
+        self.module_ = trainer.run.module.eval()
+        self.history_ = trainer.history
+        self.n_iter_ = len(trainer.history)
+        self.converged_ = trainer.converged
+        self._set_labels(X)
+        return self
+
+    def _best_training(self, rows: Rows, again: bool) -> Trainer:
+        """The training, of n_init, whose labels cut the input's neighbour graph the least."""
+        random_state = check_random_state(self.random_state)
+        seeds = random_state.randint(np.iinfo(np.int32).max, size=1 if again else self.n_init)
+        judge = None
+        if not again and (self.init != "k-means" or len(seeds) > 1):
+            judge = input_graph(rows, np.random.RandomState(seeds[0]))
+        progress = None
+        best: tuple[float, Trainer] | None = None
+        for seed in seeds.tolist():
+            with _local_torch_seed(seed, rows.device):
+                run = self._run(rows, judge, seed, again)
+                phases = self._phases(run)
+                if again:
+                    # the module goes on from where the last fit left it
+                    phases = (dataclasses.replace(phases[-1], setup=None),)
+                if progress is None:
+                    epochs = len(seeds) * sum(phase.epochs for phase in phases)
+                    progress = Progress(int(self.verbose), type(self).__name__, epochs)
+                trainer = self._trainer(run, progress, seed)
+                finished = trainer.train(
+                    phases, check_memory(self.memory), self._memory_key(rows, seed)
+                )
+            cut = 0.0
+            if len(seeds) > 1:
+                nodes, graph = cast(tuple[np.ndarray, csr_array], judge)
+                labels = run.assign().argmax(dim=1).cpu().numpy()[nodes]
+                cut = normalized_cut(graph, labels, self.n_clusters)
+            if best is None or cut < best[0]:
+                best = cut, trainer
+            if not finished:
+                break
+        cast(Progress, progress).close()
+        return cast(tuple[float, Trainer], best)[1]
+
+    def _run(self, rows: Rows, judge: Any, seed: int, again: bool) -> Run:
+        """The start of a training: the module of the last fit, or a new one."""
+        if again:
+            module = copy.deepcopy(self.module_)
+        else:
+            module = self._module(*self._autoencoder(rows, seed))
+        return Run(module.to(rows.device), rows, np.random.RandomState(seed), judge)
+
+    def _autoencoder(self, rows: Rows, seed: int) -> tuple[nn.Module, nn.Module]:
+        """Encoder and decoder by ``architecture``."""
+        shape, architecture = rows.sample_shape, self.architecture
+        if architecture == "auto":
+            small = self.image_shape_ is None or math.prod(shape[1:]) <= _SMALL_IMAGE
+            architecture = "mlp" if small else "conv"
+        if architecture == "conv" and self.image_shape_ is None:
+            raise ValueError(
+                "architecture='conv' needs images: pass X of shape (n_samples, channels, height, "
+                "width), or flat rows with image_shape=(channels, height, width)."
+            )
+        generator = torch.Generator().manual_seed(seed)
+        if isinstance(architecture, str):
+            if architecture == "conv":
+                pair = conv_autoencoder(shape, self.n_components)
+            else:
+                pair = mlp_autoencoder(shape, self.n_components, self._widths(rows.X.shape[1]))
+            for part in pair:
+                glorot_(part, generator)
+            return pair
+        if isinstance(architecture, tuple):
+            pair = copy.deepcopy(architecture)
+        else:
+            pair = architecture(shape, self.n_components)
+        _check_autoencoder(pair, rows, self.n_components)
+        return pair
+
+    def _widths(self, n_features: int) -> tuple[int, ...]:
+        """Hidden widths of the encoder; "auto" bounds the weights of very wide data."""
+        if self.hidden_units == "auto":
+            return (min(512, max(32, _WIDE_LAYER // n_features)), 256)
+        return tuple(self.hidden_units)
+
+    def _trainer(self, run: Run, progress: Progress, seed: int) -> Trainer:
+        return Trainer(
+            run,
+            self.batch_size,
+            self._augmentation(),
+            use_bfloat16(self.precision, run.rows.device),
+            list(self.callbacks or []),
+            progress,
+            seed,
+        )
+
+    def _augmentation(self) -> Augmentation:
+        """What ``augmentation`` stands for on this data."""
+        if callable(self.augmentation):
+            augmentation = self.augmentation
+            return lambda x, generator: augmentation(x)
+        if self.augmentation is None or (self.augmentation == "auto" and self.image_shape_ is None):
+            return lambda x, generator: x
+        if self.image_shape_ is None:
+            raise ValueError(
+                f"augmentation={self.augmentation!r} needs images: pass X of shape (n_samples, "
+                "channels, height, width), or flat rows with image_shape=."
+            )
+        # one pixel is the same blur at any size, but a larger share of a small image
+        strength = min(1.0, min(self.image_shape_[1:]) / _FULL_STRENGTH_SIDE)
+        return lambda x, generator: random_affine(x, generator, strength=strength)
+
+    def _epochs(self, parameter: int | str, updates: int, run: Run) -> int:
+        """An epoch budget; "auto" is a number of updates, whatever the size of the data."""
+        if parameter == "auto":
+            an_epoch = updates_per_epoch(len(run.rows), self.batch_size)
+            return min(_LONGEST_AUTO_EPOCHS, -(-updates // an_epoch))
+        return int(parameter)
+
+    def _memory_key(self, rows: Rows, seed: int) -> dict[str, Any]:
+        """All that a cached phase depends on, besides `X`."""
+        parameters = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in self._not_in_pretraining
+        }
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        return {"estimator": name, "seed": seed, "shape": rows.sample_shape, **parameters}
+
+    def _set_labels(self, X: Any) -> None:
+        """Label the training samples as predict does, clusters numbered without a gap."""
+        self._cluster_order = np.arange(self.n_clusters)
+        labels = self._labels(X)
+        used = np.unique(labels)
+        if len(used) < self.n_clusters:
+            self._cluster_order = np.concatenate([used, np.setdiff1d(self._cluster_order, used)])
+            labels = np.searchsorted(used, labels).astype(labels.dtype)
+            warnings.warn(
+                f"Only {len(used)} of n_clusters={self.n_clusters} clusters hold training samples. "
+                f"Set n_clusters={len(used)}, or check X for duplicated samples.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        self.labels_ = labels
+        centers = self.module_.assign.centers.detach().cpu().numpy()
+        self.cluster_centers_ = centers[self._cluster_order].astype(_answer_dtype(X))
+
+    # ---------------------------------------------------------------- inference
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Cluster of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Samples like those of fit.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            In ``0 .. n_clusters - 1``; equal to ``labels_`` on the training samples. The
+            answer for a row does not depend on the other rows.
+        """
+        return self._labels(self._check(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Soft assignment of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Samples like those of fit.
+
+        Returns
+        -------
+        responsibilities : ndarray of shape (n_samples, n_clusters)
+            In [0, 1], rows sum to one; float32 for float32 input, float64 otherwise.
+        """
+        X = self._check(X)
+        return np.concatenate([q.cpu().numpy() for *_, q in self._stream(X)]).astype(
+            _answer_dtype(X)
+        )
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embedding of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Samples like those of fit.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_samples, n_components)
+            float32 for float32 input, float64 otherwise.
+        """
+        X = self._check(X)
+        return np.concatenate([z.cpu().numpy() for _, _, z, _ in self._stream(X)]).astype(
+            _answer_dtype(X)
+        )
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Decode embeddings; ``inverse_transform(cluster_centers_)`` gives prototypes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Embeddings.
+
+        Returns
+        -------
+        decoded : ndarray of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            In the units of the training data, of its shape; float32 for float32
+            embeddings, float64 otherwise.
+        """
+        check_is_fitted(self)
+        X = check_array(X, dtype=[np.float64, np.float32])
+        if X.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X has {X.shape[1]} columns, but the embedding has {self._n_features_out} "
+                "components: pass rows that transform returned, or cluster_centers_."
+            )
+        identity = Scaler("none", np.zeros(1), np.ones(1))
+        embeddings = Rows(X, identity, None, self._device)
+        decoded = []
+        for where, z in embeddings.padded_batches():
+            with torch.no_grad():
+                x = self.module_.decoder(z)[: where.stop - where.start]
+            decoded.append(self._scaler.inverse(x.flatten(1).cpu().numpy()))
+        answer = np.concatenate(decoded).astype(X.dtype)
+        return answer.reshape(-1, *self.image_shape_) if self._image_input else answer
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the training objective, per sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Samples like those of fit.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        score : float
+            The higher the better. Objectives with other weights or another
+            ``n_components`` are not comparable: to choose those, give GridSearchCV a
+            ``scoring``.
+        """
+        total, count = 0.0, 0
+        for where, x, z, q in self._stream(self._check(X), ordered=False):
+            with torch.no_grad():
+                total += float(self._objective(x, z, q).double().sum())
+            count = where.stop
+        return -total / count
+
+    def _check(self, X: Any) -> Any:
+        check_is_fitted(self)
+        X, found = check_X(self, X, reset=False)
+        if found is not None and found != self.image_shape_:
+            raise ValueError(
+                f"X holds images of shape {found}, but {type(self).__name__} was fitted on "
+                + (f"images of shape {self.image_shape_}." if self.image_shape_ else "vectors.")
+            )
+        return X
+
+    def _rows(self, X: Any, device: torch.device, *, resident: bool = False) -> Rows:
+        return Rows(X, self._scaler, self.image_shape_, device, resident=resident)
+
+    def _stream(
+        self, X: Any, *, ordered: bool = True
+    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Checked samples as (rows, x, z, q); `ordered` numbers clusters as labels_ does."""
+        order = torch.from_numpy(self._cluster_order)
+        for where, x, z, q in forward_batches(self.module_, self._rows(X, self._device)):
+            yield where, x, z, q[:, order.to(q.device)] if ordered else q
+
+    def _labels(self, X: Any) -> np.ndarray:
+        labels = [q.argmax(dim=1).cpu().numpy() for *_, q in self._stream(X)]
+        return np.concatenate(labels).astype(np.int32)
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = next(self.module_.parameters()).device
+        return device
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.cluster_centers_.shape[1])
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        # scikit-learn 1.9 reads this tag of whatever takes sparse X and has predict_proba,
+        # also of a clusterer, and then expects 4 columns: the default n_clusters
+        tags.classifier_tags = ClassifierTags(multi_class=True)
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a model trained on an accelerator opens on a machine without one
+        state: dict[str, Any] = dict(super().__getstate__())
+        if "module_" in state and self._device.type != "cpu":
+            state["module_"] = copy.deepcopy(self.module_).cpu()
+        return state
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device that a parameter names; "auto" is cuda, then mps, then cpu.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto", or what torch accepts.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown or not there.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used here: {str(error).splitlines()[0]} Use 'auto', "
+            "'cpu' or a device that torch sees."
+        ) from error
+    return resolved
+
+
+def use_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether to train in bfloat16; "auto" does where the hardware multiplies in it.
+
+    Parameters
+    ----------
+    precision : {"auto", "32", "bf16"}
+        The parameter of the estimators.
+    device : torch.device
+        Where training runs.
+
+    Returns
+    -------
+    bool
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _check_autoencoder(pair: Any, rows: Rows, n_components: int) -> None:
+    """Refuse a user's encoder and decoder that do not fit the data or each other."""
+    if len(pair) != 2 or not all(isinstance(part, nn.Module) for part in pair):
+        raise ValueError(
+            f"architecture gives {pair!r}; a pair (encoder, decoder) of torch.nn.Module is needed."
+        )
+    encoder, decoder = (copy.deepcopy(part).eval() for part in pair)
+    x = rows.take(np.arange(2)).cpu()
+    with torch.no_grad():
+        z = encoder.cpu()(x)
+        if tuple(z.shape) != (2, n_components):
+            raise ValueError(
+                f"The encoder maps samples of shape {tuple(x.shape)} to {tuple(z.shape)}; "
+                f"(2, n_components={n_components}) is needed. Change n_components or the encoder."
+            )
+        x_hat = decoder.cpu()(z)
+    if x_hat.shape != x.shape:
+        raise ValueError(
+            f"The decoder gives shape {tuple(x_hat.shape)} for samples of shape {tuple(x.shape)}; "
+            "they must be equal."
+        )
+
+
+@contextlib.contextmanager
+def _local_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generator, which a user's network draws from, and put it back."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _answer_dtype(X: Any) -> type[np.floating[Any]]:
+    return np.float32 if X.dtype == np.float32 else np.float64

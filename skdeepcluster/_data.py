@@ -1,0 +1,307 @@
+"""The one door for data: what every method accepts, how it is scaled, how it is batched."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+from torch.utils.data import Dataset
+
+# Rows of one inference batch. float32 answers depend on the shape of the matrix product
+# in their last bits, so every batch is padded to this size and a row's answer does not
+# depend on the company it comes in.
+INFERENCE_BATCH = 256
+_CHUNK_BYTES = 1 << 24  # what scaling and its statistics may hold at a time
+
+
+def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...] | None]:
+    """Validate `X` as scikit-learn does, for any input this package takes.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Receives ``n_features_in_`` and ``feature_names_in_`` when `reset`, is compared
+        with them otherwise.
+    X : array-like, CSR matrix, data frame or tensor of shape (n_samples, n_features) \
+            or (n_samples, channels, height, width)
+        The data. It is never written to.
+    reset : bool
+        True in fit.
+
+    Returns
+    -------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        A view where possible; any real dtype.
+    image_shape : tuple of 3 ints or None
+        Channels, height and width when `X` came as images.
+
+    Raises
+    ------
+    ValueError
+        For NaN, infinity, complex numbers, text, too few samples, 1-D or 3-D input and
+        features that differ from those of fit.
+    TypeError
+        For sparse input that scikit-learn cannot convert to CSR.
+    """
+    if isinstance(X, Tensor):
+        # numpy knows neither bfloat16 nor gradients nor other devices
+        X = X.detach().cpu()
+        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    image_shape = None
+    if not sp.issparse(X) and not hasattr(X, "columns"):
+        X = np.asanyarray(X) if not hasattr(X, "shape") else X
+        if len(X.shape) == 4:
+            image_shape = tuple(X.shape[1:])
+            if image_shape[-1] in (1, 3, 4) and image_shape[0] > 4:
+                raise ValueError(
+                    f"X has shape {X.shape}, which looks like images with channels last. "
+                    "Images are (n_samples, channels, height, width): pass "
+                    "X.transpose(0, 3, 1, 2)."
+                )
+            X = np.asarray(X).reshape(len(X), -1)
+        elif len(X.shape) == 3:
+            raise ValueError(
+                f"X has shape {X.shape}. Images need a channel axis: pass X[:, None] for "
+                "grayscale, or flat rows of shape (n_samples, n_features) with image_shape=."
+            )
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr",
+        dtype="numeric",
+        ensure_min_samples=2 if reset else 1,
+    )
+    values = X.data if sp.issparse(X) else X
+    if values.dtype.kind not in "buif":
+        raise ValueError(f"X has dtype {values.dtype}; a real numeric dtype is needed.")
+    limit = float(np.finfo(np.float32).max)
+    if values.dtype.itemsize > 4 and values.size:
+        largest = max(abs(float(values.max())), abs(float(values.min())))
+        if largest > limit:
+            raise ValueError(
+                f"X holds the value {largest:.3g}, too large for float32 (limit {limit:.3g}), in "
+                "which the networks compute. Divide X by a constant."
+            )
+    return X, image_shape
+
+
+def resolve_image_shape(
+    image_shape: Sequence[int] | None, found: tuple[int, ...] | None, n_features: int
+) -> tuple[int, ...] | None:
+    """The shape of one image from the parameter and from 4-D input, checked.
+
+    Parameters
+    ----------
+    image_shape : sequence of 2 or 3 ints, or None
+        The parameter of the estimators; height and width alone mean one channel.
+    found : tuple of 3 ints or None
+        The shape that 4-D input has.
+    n_features : int
+        Length of a flat row.
+
+    Returns
+    -------
+    tuple of 3 ints, or None for vectors
+
+    Raises
+    ------
+    ValueError
+        If the parameter disagrees with the data.
+    """
+    if image_shape is None:
+        return found
+    shape = tuple(int(side) for side in image_shape)
+    shape = (1, *shape) if len(shape) == 2 else shape
+    if len(shape) != 3 or min(shape) < 1 or math.prod(shape) != n_features:
+        raise ValueError(
+            f"image_shape={tuple(image_shape)} does not describe rows of {n_features} features. "
+            "It is (channels, height, width), or (height, width) for one channel, and its "
+            "product must be the number of features."
+        )
+    if found is not None and shape != found:
+        raise ValueError(
+            f"image_shape={tuple(image_shape)} but X holds images of shape {found}. "
+            "Drop image_shape: 4-D input carries its own."
+        )
+    return shape
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """An affine map of the features, fixed in fit: ``(x - shift) * factor``.
+
+    Attributes
+    ----------
+    kind : {"global", "standard", "none"}
+        What was asked for, "auto" resolved.
+    shift, factor : float64 ndarrays of shape (1,) or (n_features,)
+        The map.
+    """
+
+    kind: str
+    shift: np.ndarray
+    factor: np.ndarray
+
+    @classmethod
+    def fit(cls, X: Any, kind: str, *, images: bool) -> Self:
+        """Choose the map for `X`; `kind` is the parameter ``scaling`` of the estimators."""
+        if kind == "none":
+            return cls(kind, np.zeros(1), np.ones(1))
+        low, high, mean, variance = _column_statistics(X)
+        if kind == "auto":
+            one_unit = images or sp.issparse(X) or _one_unit(high - low)
+            kind = "global" if one_unit else "standard"
+        if kind == "standard":
+            return cls(kind, mean, _inverse(np.sqrt(variance)))
+        # one factor for all: distances keep their meaning, and the mean square of an entry
+        # is 1, which a reconstruction loss needs and rows of norm 1 do not have
+        factor = _inverse(np.sqrt(np.atleast_1d(variance.mean())))
+        # the background of an image stays 0, which is what convolutions pad with
+        return cls(kind, np.atleast_1d(low.min()) if images else mean, factor)
+
+    def __call__(self, chunk: np.ndarray) -> np.ndarray:
+        """Scaled float32 rows; the arithmetic is that of the wider of dtype and float32."""
+        dtype = np.float64 if chunk.dtype == np.float64 or chunk.dtype.kind in "iu" else np.float32
+        scaled = np.subtract(chunk, self.shift.astype(dtype), dtype=dtype)
+        scaled *= self.factor.astype(dtype)
+        rows: np.ndarray = scaled.astype(np.float32, copy=False)
+        return rows
+
+    def inverse(self, rows: np.ndarray) -> np.ndarray:
+        """Rows in the user's units, float64."""
+        factor = np.where(self.factor == 0.0, 1.0, self.factor)
+        restored: np.ndarray = np.where(self.factor == 0.0, 0.0, rows / factor) + self.shift
+        return restored
+
+
+def _column_statistics(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Minimum, maximum, mean and variance of each column, float64, in bounded memory."""
+    if sp.issparse(X):
+        low, high = (np.asarray(bound, dtype=np.float64) for bound in min_max_axis(X, axis=0))
+        values = X if X.dtype.kind == "f" else X.astype(np.float64)
+        mean, variance = mean_variance_axis(values, axis=0)
+        return low, high, mean.astype(np.float64), variance.astype(np.float64)
+    n, d = X.shape
+    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+    origin = X[0].astype(np.float64)  # moments about a row: no cancellation at large offsets
+    total, total_square = np.zeros(d), np.zeros(d)
+    for rows in _row_chunks(n, d):
+        chunk = X[rows] - origin
+        total += chunk.sum(axis=0)
+        total_square += np.square(chunk).sum(axis=0)
+    variance = np.maximum(total_square / n - np.square(total / n), 0.0)
+    # rounding noise around a constant is no signal
+    variance[high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))] = 0.0
+    return low, high, origin + total / n, variance
+
+
+def _inverse(deviation: np.ndarray) -> np.ndarray:
+    """1 / deviation, and 0 for a constant."""
+    inverse: np.ndarray = np.divide(
+        1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0.0
+    )
+    return inverse
+
+
+def _one_unit(spread: np.ndarray) -> bool:
+    """Whether columns seem to be measured in one unit, as pixels or coordinates are.
+
+    Three quarters of the columns that vary span a tenth of the widest column or more.
+    """
+    varying = spread[spread > 0.0]
+    if not len(varying):
+        return True
+    return bool(np.quantile(varying, 0.25, method="lower") >= 0.1 * varying.max())
+
+
+def _row_chunks(n: int, d: int) -> Iterator[slice]:
+    size = max(1, _CHUNK_BYTES // (8 * d))
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+class Rows(Dataset):  # type: ignore[type-arg]
+    """Scaled float32 samples on a device, taken by index.
+
+    Nothing is resident beyond `X` and, when `resident` and `X` is neither sparse nor
+    contiguous float32, one scaled float32 copy. On an accelerator that copy lies there
+    if it fills less than half of the free memory.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        The samples.
+    scaler : Scaler
+        Their scaling.
+    image_shape : tuple of 3 ints or None
+        Shape of one sample as the network sees it, None for vectors.
+    device : torch.device
+        Where batches go.
+    resident : bool, default=False
+        True when the rows are read many times.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        scaler: Scaler,
+        image_shape: tuple[int, ...] | None,
+        device: torch.device,
+        *,
+        resident: bool = False,
+    ) -> None:
+        self.X = X
+        self.scaler = scaler
+        self.sample_shape = image_shape or (X.shape[1],)
+        self.device = device
+        self._scaled: np.ndarray | Tensor | None = None
+        if resident and not sp.issparse(X):
+            on_device = device.type == "cuda" and (
+                4 * X.shape[0] * X.shape[1] < torch.cuda.mem_get_info(device)[0] // 2
+            )
+            if on_device or X.dtype != np.float32 or not X.flags.c_contiguous:
+                self._scaled = self._scale_all(on_device)
+
+    def _scale_all(self, on_device: bool) -> np.ndarray | Tensor:
+        if on_device:
+            out = torch.empty(self.X.shape, dtype=torch.float32, device=self.device)
+            for rows in _row_chunks(*self.X.shape):
+                out[rows] = torch.from_numpy(self.scaler(self.X[rows])).to(self.device)
+            return out
+        scaled = np.empty(self.X.shape, dtype=np.float32)
+        for rows in _row_chunks(*self.X.shape):
+            scaled[rows] = self.scaler(self.X[rows])
+        return scaled
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    def take(self, index: np.ndarray) -> Tensor:
+        """The samples at `index`, of shape ``(len(index), *sample_shape)``."""
+        if isinstance(self._scaled, Tensor):
+            batch = self._scaled[torch.from_numpy(index).to(self.device)]
+        else:
+            if self._scaled is not None:
+                rows = self._scaled.take(index, axis=0)
+            elif sp.issparse(self.X):
+                rows = self.scaler(self.X[index].toarray())
+            else:
+                rows = self.scaler(self.X.take(index, axis=0))
+            batch = torch.from_numpy(rows).to(self.device)
+        return batch.view(-1, *self.sample_shape)
+
+    def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
+        """All samples in order, as (rows, batch), every batch of the same size."""
+        for start in range(0, len(self), INFERENCE_BATCH):
+            rows = slice(start, min(start + INFERENCE_BATCH, len(self)))
+            batch = self.take(np.arange(rows.start, rows.stop))
+            missing = INFERENCE_BATCH - len(batch)
+            if missing:
+                batch = torch.cat([batch, batch.new_zeros(missing, *self.sample_shape)])
+            yield rows, batch

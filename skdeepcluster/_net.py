@@ -1,0 +1,155 @@
+"""One optimiser per step and named losses, on top of skorch; nothing else."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from torch import Tensor, nn
+
+from ._data import Rows
+from ._phases import Batch, Phase, Run, Step
+
+
+class ShuffledBatches:
+    """The samples of a run in a new random order at each pass, as :class:`Batch`.
+
+    A last batch of one row is dropped: batch statistics do not exist there.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        batch_size: int,
+        augment: Callable[[Tensor], Tensor],
+        generator: np.random.Generator,
+    ) -> None:
+        self.run = run
+        self.batch_size = batch_size
+        self.augment = augment
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.generator.permutation(len(self.run.rows))
+        for start in range(0, len(order), self.batch_size):
+            index = order[start : start + self.batch_size]
+            if len(index) == 1:
+                return
+            where = torch.from_numpy(index).to(self.run.rows.device)
+            targets = {name: values[where] for name, values in self.run.targets.items()}
+            yield Batch(self.run.rows.take(index), targets, self.augment)
+
+
+class PhaseNet(NeuralNet):
+    """Train a module through the steps of one phase.
+
+    Parameters
+    ----------
+    phase : Phase
+        What to train.
+    run : Run
+        Module, samples and targets.
+    iterator : ShuffledBatches
+        Batches of the run.
+    total_updates : int
+        Optimiser steps of the whole phase, for its learning-rate schedule.
+    autocast : bool
+        Whether matrix products are taken in bfloat16.
+    callbacks : list
+        The user's skorch callbacks.
+    """
+
+    def __init__(
+        self,
+        phase: Phase,
+        run: Run,
+        iterator: ShuffledBatches,
+        *,
+        total_updates: int,
+        autocast: bool,
+        callbacks: list[Any],
+    ) -> None:
+        super().__init__(
+            run.module,
+            criterion=nn.Identity,
+            lr=phase.learning_rate,
+            train_split=None,
+            callbacks=callbacks,
+            verbose=0,
+            device=run.rows.device,
+        )
+        self.phase = phase
+        self.run = run
+        self.iterator = iterator
+        self.total_updates = total_updates
+        self.autocast = autocast
+        self.updates_ = 0
+        self.losses_: dict[str, list[Tensor]] = {}
+        self._turns = itertools.cycle([s for s in phase.steps for _ in range(s.repeat)])
+
+    @property
+    def _default_callbacks(self) -> list[Any]:
+        return []
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> "PhaseNet":
+        """One fresh Adam for each step of the phase."""
+        for step in self.phase.steps:
+            parameters = [
+                parameter
+                for name in step.trains
+                for parameter in getattr(self.module_, name).parameters()
+            ]
+            optimizer = torch.optim.Adam(
+                parameters, lr=self.lr, fused=self.run.rows.device.type in ("cpu", "cuda")
+            )
+            setattr(self, f"{step.name}_optimizer_", optimizer)
+        return self
+
+    def optimizer_of(self, step: Step) -> torch.optim.Optimizer:
+        """The optimiser of a step."""
+        optimizer: torch.optim.Optimizer = getattr(self, f"{step.name}_optimizer_")
+        return optimizer
+
+    def get_dataset(self, X: Rows, y: None = None) -> Rows:
+        """The samples as they are: they batch themselves."""
+        return X
+
+    def get_iterator(self, dataset: Rows, training: bool = False) -> ShuffledBatches:
+        """The run's own batches."""
+        return self.iterator
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> Any:
+        """Choose the step whose turn it is and the learning rate; skorch does the rest."""
+        self.step_ = next(self._turns)
+        factor = self.phase.schedule(min(1.0, self.updates_ / max(1, self.total_updates)))
+        for group in self.optimizer_of(self.step_).param_groups:
+            group["lr"] = self.phase.learning_rate * factor
+        self.updates_ += 1
+        return super().train_step(batch, **fit_params)
+
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Losses of the step on a batch, summed and differentiated."""
+        self._set_training(True)
+        with torch.autocast(self.run.rows.device.type, torch.bfloat16, enabled=self.autocast):
+            losses = self.step_.losses(self.module_, batch)
+        loss = torch.stack(list(losses.values())).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        for name, value in losses.items():
+            self.losses_.setdefault(name, []).append(value.detach())
+        return {"loss": loss, "y_pred": None}
+
+    def pop_losses(self) -> dict[str, float]:
+        """Mean of each loss since the last call."""
+        means = {name: float(torch.stack(values).mean()) for name, values in self.losses_.items()}
+        self.losses_ = {}
+        return means
+
+    def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
+        # gradients that another step left in shared modules are not this step's
+        for step in self.phase.steps:
+            self.optimizer_of(step).zero_grad()
+
+    def _step_optimizer(self, step_fn: Callable[[], Tensor]) -> None:
+        self.optimizer_of(self.step_).step(cast(Callable[[], float], step_fn))

@@ -1,0 +1,249 @@
+"""The partition that training starts from, and the label-free judge of partitions.
+
+Fine-tuning an embedding sharpens the clusters it starts from and does not repair them, so
+the start decides. Shared by the estimators; nothing here sees a label.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import TruncatedSVD
+from sklearn.neighbors import kneighbors_graph
+from torch import Tensor
+
+from ._data import Rows
+from ._phases import Batch, Phase, Run, Step
+from .functional import kl_divergence, reconstruction_error, target_distribution
+from .nn import ClusteringAutoencoder, StudentTAssignment
+
+_MAX_GRAPH_ROWS = 10_000  # rows of the input-space graph that judges partitions
+_MAX_START_ROWS = 20_000  # rows that the start partition is computed on
+_K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
+
+
+def input_graph(rows: Rows, random_state: np.random.RandomState) -> tuple[np.ndarray, sp.csr_array]:
+    """Neighbour graph of (at most 10 000 of) the samples as they came in.
+
+    Parameters
+    ----------
+    rows : Rows
+        The samples.
+    random_state : numpy.random.RandomState
+        Draws the sample of rows.
+
+    Returns
+    -------
+    index : ndarray of shape (s,)
+        The rows that are nodes.
+    graph : CSR array of shape (s, s)
+        Symmetric; 1 where either is among the 5 nearest neighbours of the other.
+    """
+    index = _subsample(len(rows), _MAX_GRAPH_ROWS, random_state)
+    if sp.issparse(rows.X):
+        scaled = rows.X[index].multiply(rows.scaler.factor).tocsr()
+        width = max(1, min(50, min(scaled.shape) - 1))
+        features = TruncatedSVD(width, random_state=random_state).fit_transform(scaled)
+    else:
+        features = rows.take(index).flatten(1).cpu().numpy()
+    return index, neighbor_graph(features, n_neighbors=5)
+
+
+def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:
+    """Symmetric graph that joins each row to its nearest neighbours.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, m)
+        Points.
+    n_neighbors : int
+        Neighbours a row, at most n - 1.
+
+    Returns
+    -------
+    CSR array of shape (n, n), entries 0 or 1
+    """
+    n_neighbors = min(n_neighbors, len(features) - 1)
+    graph = kneighbors_graph(features, n_neighbors, mode="connectivity", include_self=False)
+    return sp.csr_array(graph.maximum(graph.T))
+
+
+def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> float:
+    """Share of its edges that a cluster sends outside, summed over clusters.
+
+    Shi and Malik 2000, equation 2 for k clusters; an empty cluster counts 1, so that a
+    collapsed partition is the worst, not the best.
+
+    Parameters
+    ----------
+    graph : CSR array of shape (n, n)
+        Symmetric neighbour graph.
+    labels : int ndarray of shape (n,)
+        A partition.
+    n_clusters : int
+        Clusters that were asked for.
+
+    Returns
+    -------
+    float in [0, n_clusters], the lower the better
+    """
+    member = sp.csr_array(
+        (np.ones(len(labels)), (np.arange(len(labels)), labels)), (len(labels), n_clusters)
+    )
+    weight = (member.T @ graph @ member).toarray()  # (k, k)
+    volume = weight.sum(axis=1)
+    kept = np.divide(weight.diagonal(), volume, out=np.zeros(n_clusters), where=volume > 0)
+    return float(n_clusters - kept.sum())
+
+
+def smooth_on_graph(Z: np.ndarray, n_steps: int = 10) -> np.ndarray:
+    """Average each embedding with those of its 10 nearest neighbours, again and again.
+
+    ``Z <- (Z + P Z) / 2`` with the random-walk matrix P of the directed neighbour graph. It
+    contracts clusters that are manifolds, which k-means would cut.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, m)
+        Embeddings.
+    n_steps : int, default=10
+        Rounds of averaging.
+
+    Returns
+    -------
+    ndarray of shape (n, m)
+    """
+    n_neighbors = min(10, len(Z) - 1)
+    walk = kneighbors_graph(Z, n_neighbors, mode="connectivity", include_self=False) / n_neighbors
+    for _ in range(n_steps):
+        Z = 0.5 * (Z + walk @ Z)
+    return Z
+
+
+def initial_assignment(run: Run, n_clusters: int, init: str) -> StudentTAssignment:
+    """Assignment layer whose centers are those of a start partition of the embedding.
+
+    Parameters
+    ----------
+    run : Run
+        Module and samples; its `judge` is needed unless `init` is "k-means".
+    n_clusters : int
+        Number of centers.
+    init : {"overclustered", "graph", "k-means"}
+        "k-means" is k-means on the embedding, the best inertia of 20 runs, as in the
+        paper. The others take three partitions: that one, k-means on the smoothed
+        embedding and on its directions; and keep the one with the smallest normalised cut
+        of the judge.
+
+    Returns
+    -------
+    StudentTAssignment
+        On the device of the run.
+    """
+    Z = run.embed()
+    random_state = run.random_state
+
+    def k_means(features: np.ndarray) -> KMeans:
+        seed = random_state.randint(np.iinfo(np.int32).max)
+        return KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed).fit(features)
+
+    if init == "k-means":
+        return _assignment(k_means(Z).cluster_centers_, run)
+    assert run.judge is not None
+    nodes, graph = run.judge
+    sample = _subsample(len(Z), _MAX_START_ROWS, random_state)
+    points = Z[sample]
+    smooth = smooth_on_graph(points - points.mean(axis=0))
+    length = np.linalg.norm(smooth, axis=1, keepdims=True)
+    directions = smooth / np.maximum(length, np.finfo(np.float32).tiny)
+    best: tuple[float, np.ndarray] | None = None
+    for features in (points, smooth, directions):
+        labels = k_means(features).labels_
+        centers = _class_means(points, labels, n_clusters)
+        cut = normalized_cut(graph, nearest(Z[nodes], centers), n_clusters)
+        if best is None or cut < best[0]:
+            best = cut, centers
+    assert best is not None
+    return _assignment(best[1], run)
+
+
+def _assignment(centers: np.ndarray, run: Run) -> StudentTAssignment:
+    assign = StudentTAssignment(*centers.shape)
+    with torch.no_grad():
+        assign.centers.copy_(torch.from_numpy(centers))
+    return assign.to(run.rows.device)
+
+
+def overclustered_round(
+    run: Run,
+    n_clusters: int,
+    epochs: int,
+    learning_rate: float,
+    schedule: Callable[[float], float],
+) -> Phase:
+    """A round of training with twice the clusters, before the start partition is taken.
+
+    It draws samples of a cluster together without deciding yet which parts belong
+    together, and leaves that to the partition of the embedding it ends with.
+
+    Parameters
+    ----------
+    run : Run
+        Its module needs an encoder, a decoder and an assignment layer, which is replaced.
+    n_clusters : int
+        Clusters of the estimator.
+    epochs : int
+        Length.
+    learning_rate, schedule : float, callable
+        As in :class:`Phase`.
+
+    Returns
+    -------
+    Phase
+    """
+
+    def start(run: Run) -> None:
+        run.module.assign = initial_assignment(run, min(2 * n_clusters, len(run.rows)), "graph")
+
+    def target(run: Run) -> dict[str, Tensor]:
+        # without "q": it is no collapse when one of too many clusters dies
+        return {"p": target_distribution(run.assign())}
+
+    def losses(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
+        z, q = module(batch.augment(batch.x))
+        return {
+            "clustering": kl_divergence(batch.targets["p"], q).mean(),
+            "reconstruction": reconstruction_error(module.decoder(z), batch.x).mean(),
+        }
+
+    step = Step("joint", losses, trains=("encoder", "decoder", "assign"))
+    return Phase(
+        "overcluster", epochs, (step,), learning_rate, schedule, setup=start, refresh=target
+    )
+
+
+def nearest(Z: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Index of the nearest center of each row."""
+    distances = np.stack([np.square(Z - center).sum(axis=1) for center in centers], axis=1)
+    labels: np.ndarray = distances.argmin(axis=1)
+    return labels
+
+
+def _class_means(points: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
+    # k-means leaves a label unused when there are fewer distinct points than clusters
+    fallback = points.mean(axis=0)
+    return np.stack(
+        [
+            points[labels == k].mean(axis=0) if (labels == k).any() else fallback
+            for k in range(n_clusters)
+        ]
+    )
+
+
+def _subsample(n: int, most: int, random_state: np.random.RandomState) -> Any:
+    if n <= most:
+        return np.arange(n)
+    return np.sort(random_state.choice(n, most, replace=False))

@@ -1,0 +1,156 @@
+"""What a method trains, in the order of its paper's algorithm box. Data, no logic."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ._data import Rows
+from .functional import constant
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some training samples.
+
+    Attributes
+    ----------
+    x : tensor of shape (b, *sample_shape)
+        Scaled samples.
+    targets : mapping of str to tensor of shape (b, ...)
+        What the phase's `refresh` returned, at these samples.
+    augment : callable
+        From samples to randomly augmented samples; the identity where the estimator
+        augments nothing.
+    """
+
+    x: Tensor
+    targets: Mapping[str, Tensor]
+    augment: Callable[[Tensor], Tensor]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass
+class Run:
+    """One training run, as the callables of a phase see it.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The module being trained.
+    rows : Rows
+        The training samples.
+    random_state : numpy.random.RandomState
+        For the inner scikit-learn calls.
+    judge : tuple of index and graph, or None
+        Neighbour graph of the samples as they came in, where it is needed.
+    targets : dict of str to tensor of shape (n_samples, ...)
+        The last refresh.
+    label_change : float
+        Share of labels that differ between the last two epochs.
+    """
+
+    module: Any
+    rows: Rows
+    random_state: np.random.RandomState
+    judge: tuple[np.ndarray, Any] | None = None
+    targets: dict[str, Tensor] = field(default_factory=dict)
+    label_change: float = 1.0
+
+    def embed(self) -> np.ndarray:
+        """Embeddings of all samples, of shape (n_samples, n_components), float32."""
+        return np.concatenate(
+            [z.cpu().numpy() for _, _, z, _ in forward_batches(self.module, self.rows)]
+        )
+
+    def assign(self) -> Tensor:
+        """Soft assignments of all samples, of shape (n_samples, n_clusters), on the device."""
+        return torch.cat([q for *_, q in forward_batches(self.module, self.rows)])
+
+
+def forward_batches(
+    module: nn.Module, rows: Rows
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """All samples in order, as (rows, samples, embedding, soft assignment).
+
+    In eval mode, without gradients, in batches of one fixed size.
+    """
+    training = module.training
+    module.eval()
+    try:
+        for where, x in rows.padded_batches():
+            with torch.no_grad():
+                z, q = module(x)
+            count = where.stop - where.start
+            yield where, x[:count], z[:count], q[:count]
+    finally:
+        module.train(training)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser and what it minimises.
+
+    Attributes
+    ----------
+    name : str
+        Names the optimiser.
+    losses : callable
+        ``(module, batch) -> {name: scalar tensor}``; their sum is minimised and each is a
+        column of ``history_``.
+    trains : tuple of str
+        The submodules whose parameters the optimiser holds.
+    repeat : int
+        Consecutive batches this step takes before the next step of the phase has its turn.
+    """
+
+    name: str
+    losses: Callable[[Any, Batch], dict[str, Tensor]]
+    trains: tuple[str, ...]
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with fixed losses.
+
+    Attributes
+    ----------
+    name : str
+        As ``history_``, progress and errors call it.
+    epochs : int
+        Most passes over the data.
+    steps : tuple of Step
+        Taken in turn, one batch each (or `repeat` batches).
+    learning_rate : float
+        Of every step.
+    schedule : callable
+        From the share of the phase done, in [0, 1], to a factor on the learning rate.
+    setup : callable, optional
+        ``(run) -> None``, once before the first epoch; may replace submodules.
+    refresh : callable, optional
+        ``(run) -> {name: tensor (n_samples, ...)}``, the per-sample targets, and the soft
+        assignment under the name "q", from which label change and cluster sizes are read.
+    refresh_every : int
+        Epochs between two refreshes.
+    stop : callable, optional
+        ``(run) -> bool``, asked after each refresh but the first.
+    cached : bool
+        Whether the estimator's ``memory`` may hold what this phase and those before it gave.
+    """
+
+    name: str
+    epochs: int
+    steps: tuple[Step, ...]
+    learning_rate: float
+    schedule: Callable[[float], float] = constant
+    setup: Callable[[Run], None] | None = None
+    refresh: Callable[[Run], dict[str, Tensor]] | None = None
+    refresh_every: int = 1
+    stop: Callable[[Run], bool] | None = None
+    cached: bool = False

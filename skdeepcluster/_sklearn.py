@@ -1,0 +1,12 @@
+"""The only file that imports private scikit-learn names."""
+
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, _fit_context
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+__all__ = [
+    "ClassNamePrefixFeaturesOutMixin",
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "_fit_context",
+]

@@ -1,0 +1,248 @@
+"""The loop over phases: progress, guards against divergence and collapse, caching."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Memory
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+from tqdm import tqdm
+
+from ._net import PhaseNet, ShuffledBatches
+from ._phases import Phase, Run
+
+_LARGEST_SHARE = 0.9  # of the samples, that a cluster may hold
+
+
+class Progress:
+    """What the user sees of a fit: nothing, a bar, or a line an epoch.
+
+    Parameters
+    ----------
+    verbose : {0, 1, 2}
+        The parameter of the estimators.
+    title : str
+        Name of the estimator.
+    epochs : int
+        Epochs of the whole fit, for the bar.
+    """
+
+    def __init__(self, verbose: int, title: str, epochs: int) -> None:
+        self.verbose = verbose
+        self.title = title
+        self.bar = tqdm(total=epochs, disable=verbose != 1, desc=title, unit="epoch")
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Tell that an epoch has ended."""
+        losses = {k: f"{v:.4g}" for k, v in row.items() if isinstance(v, float) and v == v}
+        self.bar.set_description(f"{self.title} {row['phase']}", refresh=False)
+        self.bar.set_postfix(losses, refresh=False)
+        self.bar.update()
+        if self.verbose == 2:
+            values = " ".join(f"{name}={value}" for name, value in losses.items())
+            tqdm.write(f"{self.title} {row['phase']} epoch {row['epoch']}: {values}")
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self.bar.close()
+
+    def skip(self, epochs: int) -> None:
+        """Tell that some epochs will not be run."""
+        if self.bar.total is not None:
+            self.bar.total -= epochs
+            self.bar.refresh()
+
+
+class InterruptedTraining(Exception):
+    """The user stopped training; the module is that of the last finished epoch."""
+
+
+@dataclass
+class Trainer:
+    """Takes a module through phases.
+
+    Attributes
+    ----------
+    run : Run
+        Module, samples and targets.
+    batch_size : int
+        Samples a batch.
+    augment : callable
+        Given to each batch.
+    autocast : bool
+        Whether matrix products are taken in bfloat16.
+    callbacks : list
+        The user's skorch callbacks.
+    progress : Progress
+        What the user sees.
+    seed : int
+        Each phase draws from its own generator, so what a phase does is the same whether
+        the phases before it were run or came from a cache.
+    history : list of dict
+        One row per epoch.
+    converged : bool
+        Whether the last phase was ended by its stop rule.
+    """
+
+    run: Run
+    batch_size: int
+    augment: Callable[[Tensor, torch.Generator], Tensor]
+    autocast: bool
+    callbacks: list[Any]
+    progress: Progress
+    seed: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+    converged: bool = False
+
+    def train(self, phases: tuple[Phase, ...], memory: Memory, key: dict[str, Any]) -> bool:
+        """Run all phases; the leading cached ones are looked up in `memory` under `key`.
+
+        Returns False if the user interrupted it.
+        """
+        n_cached = next((i for i, p in enumerate(phases) if not p.cached), len(phases))
+
+        def leading() -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+            for i, phase in enumerate(phases[:n_cached]):
+                self._run_phase(i, phase)
+            state = self.run.module.state_dict()
+            return {name: value.cpu().numpy() for name, value in state.items()}, self.history
+
+        try:
+            if memory.location is None:
+                leading()
+            else:
+                call = memory.cache(_call, ignore=["compute"])
+                state, self.history = call(key, self.run.rows.X, leading)
+                self.run.module.load_state_dict(
+                    {name: torch.from_numpy(value) for name, value in state.items()}
+                )
+            for i, phase in enumerate(phases[n_cached:], start=n_cached):
+                self._run_phase(i, phase)
+        except InterruptedTraining:
+            last = phases[-1]
+            in_last = bool(self.history) and self.history[-1]["phase"] == last.name
+            if last.setup is not None and not in_last:
+                last.setup(self.run)
+            warnings.warn(
+                f"Interrupted after {len(self.history)} epochs. The estimator is fitted, with "
+                "the state of the last finished epoch; fit again for the full training.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+            return False
+        return True
+
+    def _run_phase(self, number: int, phase: Phase) -> None:
+        run = self.run
+        run.random_state = np.random.RandomState([self.seed, number])
+        torch.manual_seed(self.seed + number)  # for draws that are not ours: dropout
+        run.targets = {}
+        if phase.setup is not None:
+            phase.setup(run)
+        if not phase.epochs:
+            return
+        labels, sizes = self._refresh(phase)
+        guarded = sizes is not None and not _collapsed(sizes)
+        net = self._net(number, phase)
+        for epoch in range(1, phase.epochs + 1):
+            healthy = copy.deepcopy(run.module.state_dict())
+            try:
+                net.fit_loop(run.rows, epochs=1)
+            except KeyboardInterrupt:
+                run.module.load_state_dict(healthy)
+                raise InterruptedTraining from None
+            row = {"phase": phase.name, "epoch": epoch, **net.pop_losses()}
+            _refuse_divergence(row)
+            row |= {"label_change": np.nan, "cluster_sizes": None}
+            due = epoch % phase.refresh_every == 0 or epoch == phase.epochs
+            if due:
+                previous, (labels, sizes) = labels, self._refresh(phase)
+            if due and sizes is not None:
+                run.label_change = float(np.mean(labels != previous))
+                row |= {"label_change": run.label_change, "cluster_sizes": tuple(sizes.tolist())}
+            self.history.append(row)
+            self.progress.epoch(row)
+            if guarded and _collapsed(sizes):
+                run.module.load_state_dict(healthy)
+                row["collapsed"] = True
+                _warn_collapse(row, sizes)
+                break
+            if due and phase.stop is not None and phase.stop(run):
+                self.converged = True
+                break
+        self.progress.skip(phase.epochs - epoch)
+        net.notify("on_train_end", X=run.rows, y=None)
+
+    def _refresh(self, phase: Phase) -> tuple[Any, Any]:
+        """New targets; hard labels and cluster sizes where there is an assignment."""
+        if phase.refresh is not None:
+            self.run.targets = phase.refresh(self.run)
+        if "q" not in self.run.targets:
+            return None, None
+        q = self.run.targets["q"]
+        labels = q.argmax(dim=1).cpu().numpy()
+        return labels, np.bincount(labels, minlength=q.shape[1])
+
+    def _net(self, number: int, phase: Phase) -> PhaseNet:
+        device = self.run.rows.device
+        generator = torch.Generator(device).manual_seed(self.seed + number)
+        iterator = ShuffledBatches(
+            self.run,
+            self.batch_size,
+            lambda x: self.augment(x, generator),
+            np.random.default_rng([self.seed, number]),
+        )
+        net = PhaseNet(
+            phase,
+            self.run,
+            iterator,
+            total_updates=phase.epochs * updates_per_epoch(len(self.run.rows), self.batch_size),
+            autocast=self.autocast,
+            callbacks=self.callbacks,
+        )
+        net.initialize()
+        net.notify("on_train_begin", X=self.run.rows, y=None)
+        return net
+
+
+def updates_per_epoch(n_samples: int, batch_size: int) -> int:
+    """Batches in one pass, without a last batch of one row."""
+    full, rest = divmod(n_samples, batch_size)
+    return full + (rest > 1)
+
+
+def _call(key: dict[str, Any], X: Any, compute: Callable[[], Any]) -> Any:
+    """What ``memory`` caches: the outcome for these parameters and data."""
+    return compute()
+
+
+def _collapsed(sizes: np.ndarray) -> bool:
+    return bool(sizes.min() == 0 or sizes.max() > _LARGEST_SHARE * sizes.sum())
+
+
+def _refuse_divergence(row: dict[str, Any]) -> None:
+    for name, value in row.items():
+        if isinstance(value, float) and not np.isfinite(value):
+            raise FloatingPointError(
+                f"Training diverged: the loss '{name}' is {value} in phase '{row['phase']}', "
+                f"epoch {row['epoch']}. Lower learning_rate, set precision='32', or check X "
+                "for outliers and columns of very unlike scale (scaling='standard')."
+            )
+
+
+def _warn_collapse(row: dict[str, Any], sizes: np.ndarray) -> None:
+    what = f"{int((sizes == 0).sum())} of {len(sizes)} clusters are empty"
+    if sizes.min() > 0:
+        what = f"one cluster holds {sizes.max() / sizes.sum():.0%} of the samples"
+    warnings.warn(
+        f"Clusters collapsed in phase '{row['phase']}', epoch {row['epoch']}: {what}. The last "
+        "healthy state is kept. Fewer clusters, a smaller learning_rate or a longer pretraining "
+        "may help.",
+        ConvergenceWarning,
+        stacklevel=6,
+    )

@@ -1,0 +1,68 @@
+"""Random augmentations of a batch of images, on tensors, on the training device."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+
+def random_affine(
+    x: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    strength: float = 1.0,
+    rotation: float = 10.0,
+    shift: float = 0.1,
+    scale: float = 0.2,
+    shear: float = 0.2,
+) -> Tensor:
+    """Rotate, shift, scale and shear each image by its own random amounts.
+
+    Rotation and shift are those of DEC-DA (Guo et al. 2018, section 4.2); the
+    rest widens them. Bilinear, edges continued outwards.
+
+    Parameters
+    ----------
+    x : float tensor of shape (n, channels, height, width)
+        Images.
+    generator : torch.Generator, default=None
+        Source of randomness, on the device of `x`; torch's global one by default.
+    strength : float, default=1.0
+        Factor on all of the amounts below.
+    rotation : float, default=10.0
+        Largest angle, in degrees.
+    shift : float, default=0.1
+        Largest shift, as a share of each side.
+    scale : float, default=0.2
+        Largest relative change of either side's length, each on its own.
+    shear : float, default=0.2
+        Largest shear, as the tangent of the angle.
+
+    Returns
+    -------
+    tensor of the shape, dtype and device of `x`
+
+    Examples
+    --------
+    >>> import torch
+    >>> random_affine(torch.rand(4, 1, 8, 8)).shape
+    torch.Size([4, 1, 8, 8])
+    """
+    n, _, height, width = x.shape
+    draw = torch.rand(n, 6, generator=generator, device=x.device) * 2 - 1
+    draw *= strength  # (n, 6)
+    angle, shear_by, scale_x, scale_y, shift_x, shift_y = draw.unbind(dim=1)
+    angle = angle * math.radians(rotation)
+    cos, sin = angle.cos(), angle.sin()
+    shear_by, scale_x, scale_y = shear_by * shear, 1 + scale_x * scale, 1 + scale_y * scale
+    aspect = width / height  # the grid's unit is half a side, so angles need it
+    # grid coordinates span [-1, 1], so a shift by a share of the side counts twice
+    theta = torch.stack(
+        [
+            torch.stack([cos * scale_x, (shear_by - sin) * scale_x / aspect, 2 * shift * shift_x]),
+            torch.stack([sin * scale_y * aspect, cos * scale_y, 2 * shift * shift_y]),
+        ]
+    ).permute(2, 0, 1)  # (n, 2, 3)
+    grid = affine_grid(theta, list(x.shape), align_corners=False)
+    return grid_sample(x, grid, padding_mode="border", align_corners=False)

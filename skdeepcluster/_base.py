@@ -29,14 +29,14 @@ from ._sklearn import (
     StrOptions,
     _fit_context,
 )
-from ._training import Progress, Trainer, updates_per_epoch
+from ._training import InterruptedTraining, Progress, Trainer, updates_per_epoch
 from .augment import random_affine
 from .nn import conv_autoencoder, glorot_, mlp_autoencoder
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 _LONGEST_AUTO_EPOCHS = 300  # an "auto" budget on tiny data: an epoch there is one update
-_FULL_STRENGTH_SIDE = 14  # pixels from which augmentation has its full strength
+_FULL_STRENGTH_SIDE = 16  # pixels from which augmentation has its full strength
 _SMALL_IMAGE = 32 * 32  # pixels up to which an MLP clusters as well as a conv net, and faster
 _WIDE_LAYER = 8_000_000  # weights of the first layer that hidden_units="auto" allows
 
@@ -57,7 +57,7 @@ class BaseDeepClusterer(
         "image_shape": [tuple, list, None],
         "scaling": [StrOptions({"auto", "global", "standard", "none"})],
         "augmentation": [StrOptions({"auto", "affine"}), callable, None],
-        "init": [StrOptions({"overclustered", "graph", "k-means"})],
+        "init": [StrOptions({"auto", "overclustered", "graph", "k-means"})],
         "pretrain_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
@@ -82,7 +82,7 @@ class BaseDeepClusterer(
     module_: Any
     labels_: np.ndarray
     cluster_centers_: np.ndarray
-    image_shape_: tuple[int, ...]
+    image_shape_: tuple[int, ...] | None
 
     @abstractmethod
     def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
@@ -145,7 +145,7 @@ class BaseDeepClusterer(
             )
         if not again:
             self.image_shape_ = resolve_image_shape(self.image_shape, found, X.shape[1])
-            self._image_input = found is not None
+            self._answer_shape = found or (X.shape[1],)  # of decoded samples
             self._scaler = Scaler.fit(X, self.scaling, images=self.image_shape_ is not None)
         rows = self._rows(X, resolve_device(self.device), resident=True)
         trainer = self._best_training(rows, again)
@@ -157,47 +157,71 @@ class BaseDeepClusterer(
         return self
 
     def _best_training(self, rows: Rows, again: bool) -> Trainer:
-        """The training, of n_init, whose labels cut the input's neighbour graph the least."""
+        """The training, of n_init, whose labels cut the input's neighbour graph the least.
+
+        What comes before the first phase that is not `cached` is shared by all of them.
+        """
         random_state = check_random_state(self.random_state)
-        seeds = random_state.randint(np.iinfo(np.int32).max, size=1 if again else self.n_init)
+        n_init = 1 if again else self.n_init
+        seed, *seeds = random_state.randint(np.iinfo(np.int32).max, size=1 + n_init).tolist()
         judge = None
-        if not again and (self.init != "k-means" or len(seeds) > 1):
-            judge = input_graph(rows, np.random.RandomState(seeds[0]))
-        progress = None
+        if not again and (self.init != "k-means" or n_init > 1):
+            judge = input_graph(rows, np.random.RandomState(seed))
         best: tuple[float, Trainer] | None = None
-        for seed in seeds.tolist():
-            with _local_torch_seed(seed, rows.device):
-                run = self._run(rows, judge, seed, again)
-                phases = self._phases(run)
-                if again:
-                    # the module goes on from where the last fit left it
-                    phases = (dataclasses.replace(phases[-1], setup=None),)
-                if progress is None:
-                    epochs = len(seeds) * sum(phase.epochs for phase in phases)
-                    progress = Progress(int(self.verbose), type(self).__name__, epochs)
-                trainer = self._trainer(run, progress, seed)
-                finished = trainer.train(
-                    phases, check_memory(self.memory), self._memory_key(rows, seed)
-                )
-            cut = 0.0
-            if len(seeds) > 1:
-                nodes, graph = cast(tuple[np.ndarray, csr_array], judge)
-                labels = run.assign().argmax(dim=1).cpu().numpy()[nodes]
-                cut = normalized_cut(graph, labels, self.n_clusters)
-            if best is None or cut < best[0]:
-                best = cut, trainer
-            if not finished:
-                break
-        cast(Progress, progress).close()
+        with _local_torch_seed(seed, rows.device):
+            run = Run(self._initial_module(rows, seed, again), rows, judge)
+            shared = [] if again else [p for p in self._phases(run) if p.cached]
+            trunk = trainer = self._trainer(run, shared, n_init)
+            try:
+                memory = check_memory(self.memory)
+                trunk.train_cached(shared, seed, memory, self._memory_key(rows, seed))
+                for restart, seed in enumerate(seeds):
+                    trainer = trunk.branch(restart)
+                    trainer.train(self._own_phases(trainer.run, again), seed)
+                    cut = self._cut(trainer.run) if n_init > 1 else 0.0
+                    if best is None or cut < best[0]:
+                        best = cut, trainer
+            except InterruptedTraining:
+                best = best or (0.0, self._interrupted(trainer))
+            finally:
+                trunk.progress.close()
         return cast(tuple[float, Trainer], best)[1]
 
-    def _run(self, rows: Rows, judge: Any, seed: int, again: bool) -> Run:
-        """The start of a training: the module of the last fit, or a new one."""
+    def _own_phases(self, run: Run, again: bool) -> tuple[Phase, ...]:
+        """The phases that each restart runs for itself."""
+        phases = self._phases(run)
         if again:
-            module = copy.deepcopy(self.module_)
+            # the module goes on from where the last fit left it
+            return (dataclasses.replace(phases[-1], setup=None),)
+        return tuple(phase for phase in phases if not phase.cached)
+
+    def _cut(self, run: Run) -> float:
+        """How badly the labels cut the neighbour graph of the samples as they came in."""
+        nodes, graph = cast(tuple[np.ndarray, csr_array], run.judge)
+        labels = run.assign().argmax(dim=1).cpu().numpy()[nodes]
+        return normalized_cut(graph, labels, self.n_clusters)
+
+    def _interrupted(self, trainer: Trainer) -> Trainer:
+        """Make a training that the user stopped usable: it may lack its clusters."""
+        last = self._phases(trainer.run)[-1]
+        reached = bool(trainer.history) and trainer.history[-1]["phase"] == last.name
+        if last.setup is not None and not reached:
+            last.setup(trainer.run)
+        warnings.warn(
+            f"Interrupted after {len(trainer.history)} epochs. The estimator is fitted, with the "
+            "state of the last finished epoch; fit again for the full training.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+        return trainer
+
+    def _initial_module(self, rows: Rows, seed: int, again: bool) -> nn.Module:
+        """The module of the last fit, or a new one, on the device of the samples."""
+        if again:
+            module: nn.Module = copy.deepcopy(self.module_)
         else:
             module = self._module(*self._autoencoder(rows, seed))
-        return Run(module.to(rows.device), rows, np.random.RandomState(seed), judge)
+        return module.to(rows.device)
 
     def _autoencoder(self, rows: Rows, seed: int) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder by ``architecture``."""
@@ -232,15 +256,16 @@ class BaseDeepClusterer(
             return (min(512, max(32, _WIDE_LAYER // n_features)), 256)
         return tuple(self.hidden_units)
 
-    def _trainer(self, run: Run, progress: Progress, seed: int) -> Trainer:
+    def _trainer(self, run: Run, shared: list[Phase], n_init: int) -> Trainer:
+        own = self._own_phases(run, again=False)
+        epochs = sum(phase.epochs for phase in (*shared, *n_init * own))
         return Trainer(
             run,
             self.batch_size,
             self._augmentation(),
             use_bfloat16(self.precision, run.rows.device),
             list(self.callbacks or []),
-            progress,
-            seed,
+            Progress(int(self.verbose), type(self).__name__, epochs),
         )
 
     def _augmentation(self) -> Augmentation:
@@ -381,7 +406,7 @@ class BaseDeepClusterer(
                 x = self.module_.decoder(z)[: where.stop - where.start]
             decoded.append(self._scaler.inverse(x.flatten(1).cpu().numpy()))
         answer = np.concatenate(decoded).astype(X.dtype)
-        return answer.reshape(-1, *self.image_shape_) if self._image_input else answer
+        return answer.reshape(-1, *self._answer_shape)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the training objective, per sample.

@@ -10,7 +10,7 @@ from joblib import Memory
 from torch import Tensor, nn
 
 from ._base import BaseDeepClusterer
-from ._partition import initial_assignment, overclustered_round
+from ._partition import initial_assignment, overclustered_round, resolve_init
 from ._phases import Batch, Phase, Run, Step
 from ._sklearn import Interval
 from .functional import (
@@ -23,7 +23,7 @@ from .functional import (
 )
 from .nn import ClusteringAutoencoder, StudentTAssignment
 
-_PRETRAIN_UPDATES = 1500
+_PRETRAIN_UPDATES = 2400
 _OVERCLUSTER_UPDATES = 600
 _CLUSTER_UPDATES = 500
 
@@ -56,13 +56,13 @@ class DCEC(BaseDeepClusterer):
         image_shape: Sequence[int] | None = None,
         scaling: str = "auto",
         augmentation: str | Callable[[Tensor], Tensor] | None = "auto",
-        init: str = "overclustered",
+        init: str = "auto",
         pretrain_epochs: int | str = "auto",
         max_epochs: int | str = "auto",
         batch_size: int = 256,
         learning_rate: float = 3e-3,
         learning_rate_schedule: str = "annealed",
-        n_init: int = 3,
+        n_init: int = 4,
         tol: float = 1e-3,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -127,7 +127,7 @@ class DCEC(BaseDeepClusterer):
             refresh_every=self.update_interval,
             stop=self._labels_stable,
         )
-        if self.init == "overclustered":
+        if resolve_init(self.init, run.restart) == "overclustered":
             return pretrain, overcluster, cluster
         return pretrain, cluster
 

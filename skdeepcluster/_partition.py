@@ -99,7 +99,7 @@ def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> 
     return float(n_clusters - kept.sum())
 
 
-def smooth_on_graph(Z: np.ndarray, n_steps: int = 10) -> np.ndarray:
+def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
     """Average each embedding with those of its 10 nearest neighbours, again and again.
 
     ``Z <- (Z + P Z) / 2`` with the random-walk matrix P of the directed neighbour graph. It
@@ -109,7 +109,7 @@ def smooth_on_graph(Z: np.ndarray, n_steps: int = 10) -> np.ndarray:
     ----------
     Z : ndarray of shape (n, m)
         Embeddings.
-    n_steps : int, default=10
+    n_steps : int, default=20
         Rounds of averaging.
 
     Returns
@@ -123,6 +123,25 @@ def smooth_on_graph(Z: np.ndarray, n_steps: int = 10) -> np.ndarray:
     return Z
 
 
+def resolve_init(init: str, restart: int) -> str:
+    """What ``init`` stands for in a restart; "auto" lets them differ, so that they can err apart.
+
+    Parameters
+    ----------
+    init : {"auto", "overclustered", "graph", "k-means"}
+        The parameter of the estimators.
+    restart : int
+        Number of the restart, from 0.
+
+    Returns
+    -------
+    {"overclustered", "graph", "k-means"}
+    """
+    if init == "auto":
+        return "graph" if restart % 2 else "overclustered"
+    return init
+
+
 def initial_assignment(run: Run, n_clusters: int, init: str) -> StudentTAssignment:
     """Assignment layer whose centers are those of a start partition of the embedding.
 
@@ -132,7 +151,7 @@ def initial_assignment(run: Run, n_clusters: int, init: str) -> StudentTAssignme
         Module and samples; its `judge` is needed unless `init` is "k-means".
     n_clusters : int
         Number of centers.
-    init : {"overclustered", "graph", "k-means"}
+    init : {"auto", "overclustered", "graph", "k-means"}
         "k-means" is k-means on the embedding, the best inertia of 20 runs, as in the
         paper. The others take three partitions: that one, k-means on the smoothed
         embedding and on its directions; and keep the one with the smallest normalised cut

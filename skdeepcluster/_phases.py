@@ -45,10 +45,12 @@ class Run:
         The module being trained.
     rows : Rows
         The training samples.
-    random_state : numpy.random.RandomState
-        For the inner scikit-learn calls.
     judge : tuple of index and graph, or None
         Neighbour graph of the samples as they came in, where it is needed.
+    restart : int
+        Which of the ``n_init`` restarts this is, from 0.
+    random_state : numpy.random.RandomState
+        For the inner scikit-learn calls.
     targets : dict of str to tensor of shape (n_samples, ...)
         The last refresh.
     label_change : float
@@ -57,8 +59,9 @@ class Run:
 
     module: Any
     rows: Rows
-    random_state: np.random.RandomState
     judge: tuple[np.ndarray, Any] | None = None
+    restart: int = 0
+    random_state: np.random.RandomState = field(default_factory=np.random.RandomState)
     targets: dict[str, Tensor] = field(default_factory=dict)
     label_change: float = 1.0
 

@@ -2,9 +2,9 @@
 
 import copy
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -80,9 +80,6 @@ class Trainer:
         The user's skorch callbacks.
     progress : Progress
         What the user sees.
-    seed : int
-        Each phase draws from its own generator, so what a phase does is the same whether
-        the phases before it were run or came from a cache.
     history : list of dict
         One row per epoch.
     converged : bool
@@ -95,52 +92,44 @@ class Trainer:
     autocast: bool
     callbacks: list[Any]
     progress: Progress
-    seed: int
     history: list[dict[str, Any]] = field(default_factory=list)
     converged: bool = False
 
-    def train(self, phases: tuple[Phase, ...], memory: Memory, key: dict[str, Any]) -> bool:
-        """Run all phases; the leading cached ones are looked up in `memory` under `key`.
+    def train(self, phases: Sequence[Phase], seed: int) -> None:
+        """Run the phases; raise InterruptedTraining if the user stops them.
 
-        Returns False if the user interrupted it.
+        A phase draws from generators of its own, so that it does the same whether the
+        phases before it were run or came from a cache.
         """
-        n_cached = next((i for i, p in enumerate(phases) if not p.cached), len(phases))
+        for number, phase in enumerate(phases):
+            self._run_phase(phase, (seed + number) % 2**31)
 
-        def leading() -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
-            for i, phase in enumerate(phases[:n_cached]):
-                self._run_phase(i, phase)
+    def train_cached(
+        self, phases: Sequence[Phase], seed: int, memory: Memory, key: dict[str, Any]
+    ) -> None:
+        """Run the phases, or take what `memory` holds for the samples and `key`."""
+
+        def compute() -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+            self.train(phases, seed)
             state = self.run.module.state_dict()
             return {name: value.cpu().numpy() for name, value in state.items()}, self.history
 
-        try:
-            if memory.location is None:
-                leading()
-            else:
-                call = memory.cache(_call, ignore=["compute"])
-                state, self.history = call(key, self.run.rows.X, leading)
-                self.run.module.load_state_dict(
-                    {name: torch.from_numpy(value) for name, value in state.items()}
-                )
-            for i, phase in enumerate(phases[n_cached:], start=n_cached):
-                self._run_phase(i, phase)
-        except InterruptedTraining:
-            last = phases[-1]
-            in_last = bool(self.history) and self.history[-1]["phase"] == last.name
-            if last.setup is not None and not in_last:
-                last.setup(self.run)
-            warnings.warn(
-                f"Interrupted after {len(self.history)} epochs. The estimator is fitted, with "
-                "the state of the last finished epoch; fit again for the full training.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-            return False
-        return True
+        if memory.location is None:
+            self.train(phases, seed)
+            return
+        call = memory.cache(_call, ignore=["compute"])
+        state, self.history = call(key, self.run.rows.X, compute)
+        self.run.module.load_state_dict({name: torch.tensor(v) for name, v in state.items()})
 
-    def _run_phase(self, number: int, phase: Phase) -> None:
+    def branch(self, restart: int) -> Self:
+        """A trainer that goes on from here with a module of its own."""
+        run = replace(self.run, module=copy.deepcopy(self.run.module), restart=restart)
+        return replace(self, run=run, history=list(self.history))
+
+    def _run_phase(self, phase: Phase, seed: int) -> None:
         run = self.run
-        run.random_state = np.random.RandomState([self.seed, number])
-        torch.manual_seed(self.seed + number)  # for draws that are not ours: dropout
+        run.random_state = np.random.RandomState(seed)
+        torch.manual_seed(seed)  # for draws that are not ours, as dropout's
         run.targets = {}
         if phase.setup is not None:
             phase.setup(run)
@@ -148,7 +137,7 @@ class Trainer:
             return
         labels, sizes = self._refresh(phase)
         guarded = sizes is not None and not _collapsed(sizes)
-        net = self._net(number, phase)
+        net = self._net(phase, seed)
         for epoch in range(1, phase.epochs + 1):
             healthy = copy.deepcopy(run.module.state_dict())
             try:
@@ -188,14 +177,14 @@ class Trainer:
         labels = q.argmax(dim=1).cpu().numpy()
         return labels, np.bincount(labels, minlength=q.shape[1])
 
-    def _net(self, number: int, phase: Phase) -> PhaseNet:
+    def _net(self, phase: Phase, seed: int) -> PhaseNet:
         device = self.run.rows.device
-        generator = torch.Generator(device).manual_seed(self.seed + number)
+        generator = torch.Generator(device).manual_seed(seed)
         iterator = ShuffledBatches(
             self.run,
             self.batch_size,
             lambda x: self.augment(x, generator),
-            np.random.default_rng([self.seed, number]),
+            np.random.default_rng(seed),
         )
         net = PhaseNet(
             phase,

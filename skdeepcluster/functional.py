@@ -208,5 +208,5 @@ def one_cycle(progress: float, warmup: float = 0.3) -> float:
     (0.04, 1.0, 0.0)
     """
     if progress < warmup:
-        return 1.0 - (1.0 - 1.0 / 25.0) * cosine(progress / warmup)
+        return 0.04 + 0.96 * (1.0 - cosine(progress / warmup))
     return cosine((progress - warmup) / (1.0 - warmup))

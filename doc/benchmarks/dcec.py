@@ -1,0 +1,184 @@
+"""Accuracy of DCEC beside KMeans, into dcec.jsonl; every run is one line.
+
+    python doc/benchmarks/dcec.py --data ../shared/data                 # all that is missing
+    python doc/benchmarks/dcec.py --data ../shared/data --only usps default
+    python doc/benchmarks/dcec.py --table                               # of what was run
+
+The labels are read after a fit, for its scores; no setting, epoch or seed depends on them.
+A run that dcec.jsonl already holds for the configuration, set and seed is not repeated.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from skdeepcluster import DCEC
+from skdeepcluster.metrics import clustering_accuracy
+
+RESULTS = Path(__file__).with_suffix(".jsonl")
+DEC_WIDTHS = (500, 500, 2000)
+PAPER = DCEC.PAPER | {"precision": "auto"}  # bfloat16 here, for the time it takes
+IDEC = PAPER | {"architecture": "mlp", "hidden_units": DEC_WIDTHS}
+
+CONFIGURATIONS = {
+    "default": {},
+    "default, flat rows": {},
+    "default, conv": {"architecture": "conv", "n_init": 1},
+    "no augmentation": {"augmentation": None},
+    "no augmentation, conv": {"augmentation": None, "architecture": "conv"},
+    "paper: CAE + k-means": PAPER | {"max_epochs": 0},
+    "paper: DCEC": PAPER,
+    "paper: DEC-conv": PAPER | {"reconstruction_weight": 0.0, "gamma": 1.0},
+    "paper: IDEC": IDEC,
+    "paper: DEC": IDEC | {"reconstruction_weight": 0.0, "gamma": 1.0},
+}
+PAPER_ROWS = ["paper: CAE + k-means", "paper: DCEC"]
+PLAN = [  # set, configurations, seeds
+    ("digits", ["KMeans", "default", "default, flat rows"], 5),
+    ("usps", ["KMeans", "default", "default, flat rows"], 5),
+    ("mnist_test", ["KMeans", "default", "default, flat rows"], 3),
+    ("optdigits", ["KMeans", "default"], 3),
+    ("coil20_32", ["KMeans", "default"], 3),
+    ("fashion_10k", ["KMeans", "default"], 3),
+    ("r8", ["KMeans", "default"], 3),
+    ("20newsgroups", ["KMeans", "default"], 3),
+    ("usps", ["no augmentation, conv", *PAPER_ROWS], 5),
+    ("mnist_test", ["no augmentation, conv", *PAPER_ROWS], 3),
+]
+
+
+def load(name, folder):
+    """Flat rows, labels and image shape; pixels in [0, 1] where the paper's are."""
+    if name == "digits":
+        X, y = load_digits(return_X_y=True)
+        return X / 16, y, (8, 8)
+    if name in ("r8", "20newsgroups"):
+        X = sp.load_npz(folder / f"{name}_tfidf2000.npz")
+        return X, np.load(folder / f"{name}_y.npy"), None
+    file = {"mnist_test": "mnist", "fashion_10k": "fashion_mnist"}.get(name, name)
+    with np.load(folder / f"{file}.npz") as archive:
+        X, y = archive["x"], archive["y"]
+    rows = {"mnist_test": slice(60_000, None), "fashion_10k": slice(10_000)}.get(name, slice(None))
+    X, y = X[rows].astype(np.float32), y[rows]
+    X = (X - X.min()) / (X.max() - X.min())
+    return X.reshape(len(X), -1), y, X.shape[1:]
+
+
+def run(configuration, name, seed, folder, memory):
+    X, y, image_shape = load(name, folder)
+    n_clusters = len(np.unique(y))
+    if configuration == "KMeans":
+        model = KMeans(n_clusters, n_init=10, random_state=seed)
+    else:
+        shape = None if configuration == "default, flat rows" else image_shape
+        parameters = CONFIGURATIONS[configuration] | {"image_shape": shape, "random_state": seed}
+        if configuration.startswith("paper"):
+            parameters["memory"] = memory  # the rows share their autoencoders
+        model = DCEC(n_clusters, **parameters)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        started = time.perf_counter()
+        labels = model.fit_predict(X)
+        seconds = time.perf_counter() - started
+    return {
+        "configuration": configuration,
+        "set": name,
+        "seed": seed,
+        "acc": clustering_accuracy(y, labels),
+        "nmi": normalized_mutual_info_score(y, labels),
+        "ari": adjusted_rand_score(y, labels),
+        "seconds": seconds,
+        "epochs": getattr(model, "n_iter_", None),
+        "converged": getattr(model, "converged_", None),
+        "warnings": [str(w.message)[:100] for w in caught],
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+        "versions": {name: version(name) for name in ("torch", "scikit-learn", "skorch", "numpy")},
+        "machine": f"{os.cpu_count()} x {cpu_name()}",
+    }
+
+
+def commit():
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def cpu_name():
+    names = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor()
+
+
+def done():
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def table():
+    """Mean +- standard deviation over seeds, "not run" where there is none."""
+    header = f"{'set':14}{'configuration':26}{'n':>3}{'ACC':>14}{'NMI':>14}{'ARI':>14}{'min ACC':>9}{'seconds':>9}"
+    print(header)
+    results = done()
+    for name, configurations, _ in PLAN:
+        for configuration in configurations:
+            rows = [r for r in results if (r["set"], r["configuration"]) == (name, configuration)]
+            print(f"{name:14}{configuration:26}", end="")
+            if not rows:
+                print("  not run")
+                continue
+            cells = []
+            for metric in ("acc", "nmi", "ari"):
+                values = [row[metric] for row in rows]
+                cells.append(f"{np.mean(values):.3f} +- {np.std(values):.3f}")
+            seconds = np.mean([row["seconds"] for row in rows])
+            worst = min(row["acc"] for row in rows)
+            print(f"{len(rows):3}  " + "  ".join(cells) + f"{worst:9.3f}{seconds:9.1f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="words that set or configuration must hold"
+    )
+    parser.add_argument("--memory", default=None, help="folder where pretrained networks are kept")
+    parser.add_argument("--table", action="store_true", help="print the results, run nothing")
+    options = parser.parse_args()
+    if options.table:
+        table()
+        raise SystemExit
+    for name, configurations, n_seeds in PLAN:
+        for seed in range(n_seeds):
+            for configuration in configurations:
+                words = f"{name} {configuration}"
+                if not all(word in words for word in options.only):
+                    continue
+                key = (configuration, name, seed)
+                if key in [(r["configuration"], r["set"], r["seed"]) for r in done()]:
+                    continue
+                result = run(configuration, name, seed, options.data, options.memory)
+                with RESULTS.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
+                print(
+                    *key,
+                    f"{result['acc']:.3f} {result['nmi']:.3f} {result['seconds']:.0f} s",
+                    flush=True,
+                )

@@ -1,0 +1,90 @@
+"""The main job on embedded data: ``python -m skdeepcluster`` clusters load_digits."""
+
+import argparse
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from . import __all__ as names
+from . import _version
+from ._base import BaseDeepClusterer
+from .metrics import clustering_accuracy
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Cluster digits with every estimator, print a table and draw the first embedding.
+
+    Parameters
+    ----------
+    arguments : list of str, default=None
+        Command line; ``sys.argv`` by default.
+    """
+    parser = argparse.ArgumentParser(prog="python -m skdeepcluster", description=__doc__)
+    parser.add_argument("--output", default="skdeepcluster_digits.png", help="picture to write")
+    parser.add_argument("--seed", type=int, default=0, help="random_state of every estimator")
+    options = parser.parse_args(arguments)
+
+    X, y = load_digits(return_X_y=True)
+    shallow = [
+        KMeans(10, n_init=10, random_state=options.seed),
+        SpectralClustering(10, affinity="nearest_neighbors", random_state=options.seed),
+    ]
+    deep = [
+        estimator(10, image_shape=(8, 8), verbose=1, random_state=options.seed)
+        for estimator in _estimators()
+    ]
+    print(f"skdeepcluster {_version.__version__}: load_digits, {len(X)} images of 8 x 8")
+    rows = [(type(model).__name__, *_measure(model, X, y)) for model in [*shallow, *deep]]
+    print(f"{'':20}{'ACC':>8}{'NMI':>8}{'ARI':>8}{'seconds':>10}")
+    for name, accuracy, information, rand, seconds in rows:
+        print(f"{name:20}{accuracy:8.3f}{information:8.3f}{rand:8.3f}{seconds:10.1f}")
+    _draw(deep, X, y, options.output)
+
+
+def _estimators() -> list[type[BaseDeepClusterer]]:
+    package = sys.modules[__package__]
+    public = [getattr(package, name) for name in names]
+    return [c for c in public if isinstance(c, type) and issubclass(c, BaseDeepClusterer)]
+
+
+def _measure(model: Any, X: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
+    started = time.perf_counter()
+    labels = model.fit_predict(X)
+    seconds = time.perf_counter() - started
+    return (
+        clustering_accuracy(y, labels),
+        float(normalized_mutual_info_score(y, labels)),
+        float(adjusted_rand_score(y, labels)),
+        seconds,
+    )
+
+
+def _draw(models: list[Any], X: np.ndarray, y: np.ndarray, path: str) -> None:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        print('No picture: it needs matplotlib, pip install -c constraints.txt ".[plot]"')
+        return
+    figure = Figure(figsize=(6 * len(models) + 6, 5.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    spaces = {"pixels": X} | {type(model).__name__: model.transform(X) for model in models}
+    for axes, (name, space) in zip(
+        figure.subplots(1, len(spaces), squeeze=False)[0], spaces.items(), strict=True
+    ):
+        flat = PCA(2, random_state=0).fit_transform(space)
+        points = axes.scatter(*flat.T, c=y, cmap="tab10", s=6)
+        axes.set(title=f"{name}, first two principal components", xticks=[], yticks=[])
+    figure.colorbar(points, ax=axes, ticks=range(10), label="digit")
+    figure.savefig(path, dpi=100)
+    print(f"Embedding drawn to {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -132,8 +132,8 @@ def done():
 
 def table():
     """Mean +- standard deviation over seeds, "not run" where there is none."""
-    header = f"{'set':14}{'configuration':26}{'n':>3}{'ACC':>14}{'NMI':>14}{'ARI':>14}{'min ACC':>9}{'seconds':>9}"
-    print(header)
+    print(f"{'set':14}{'configuration':26}{'n':>3}", end="")
+    print(f"{'ACC':>15}{'NMI':>16}{'ARI':>16}{'min ACC':>9}{'seconds':>9}")
     results = done()
     for name, configurations, _ in PLAN:
         for configuration in configurations:

@@ -135,8 +135,9 @@ class DCEC(BaseDeepClusterer):
         there: a grid search over `gamma` pretrains once a fold.
 
     callbacks : list of skorch callbacks, default=None
-        Called during training, with the :class:`skorch.NeuralNet` of the phase. A phase
-        taken from `memory` calls none.
+        Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
+        stops training, as skorch's EarlyStopping, ends the phase. A phase taken from
+        `memory` calls none.
 
     verbose : {0, 1, 2}, default=0
         0 is silent, 1 shows a progress bar, 2 writes a line an epoch.

@@ -86,6 +86,7 @@ class PhaseNet(NeuralNet):
         self.total_updates = total_updates
         self.autocast = autocast
         self.updates_ = 0
+        self.stopped_ = False  # by a callback, as skorch's EarlyStopping
         self.losses_: dict[str, list[Tensor]] = {}
         self._turns = itertools.cycle([s for s in phase.steps for _ in range(s.repeat)])
 
@@ -111,6 +112,16 @@ class PhaseNet(NeuralNet):
         """The optimiser of a step."""
         optimizer: torch.optim.Optimizer = getattr(self, f"{step.name}_optimizer_")
         return optimizer
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call the callbacks; one that stops training at the end of an epoch ends the phase."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            # how skorch's callbacks say stop; elsewhere it is the user
+            if method_name != "on_epoch_end":
+                raise
+            self.stopped_ = True
 
     def get_dataset(self, X: Rows, y: None = None) -> Rows:
         """The samples as they are: they batch themselves."""

@@ -102,7 +102,10 @@ class Trainer:
         phases before it were run or came from a cache.
         """
         for number, phase in enumerate(phases):
-            self._run_phase(phase, (seed + number) % 2**31)
+            try:
+                self._run_phase(phase, (seed + number) % 2**31)
+            except KeyboardInterrupt:
+                raise InterruptedTraining from None
 
     def train_cached(
         self, phases: Sequence[Phase], seed: int, memory: Memory, key: dict[str, Any]
@@ -144,7 +147,7 @@ class Trainer:
                 net.fit_loop(run.rows, epochs=1)
             except KeyboardInterrupt:
                 run.module.load_state_dict(healthy)
-                raise InterruptedTraining from None
+                raise
             row = {"phase": phase.name, "epoch": epoch, **net.pop_losses()}
             _refuse_divergence(row)
             row |= {"label_change": np.nan, "cluster_sizes": None}
@@ -163,6 +166,8 @@ class Trainer:
                 break
             if due and phase.stop is not None and phase.stop(run):
                 self.converged = True
+                break
+            if net.stopped_:
                 break
         self.progress.skip(phase.epochs - epoch)
         net.notify("on_train_end", X=run.rows, y=None)

@@ -38,7 +38,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 _LONGEST_AUTO_EPOCHS = 300  # an "auto" budget on tiny data: an epoch there is one update
 _FULL_STRENGTH_SIDE = 16  # pixels from which augmentation has its full strength
 _SMALL_IMAGE = 32 * 32  # pixels up to which an MLP clusters as well as a conv net, and faster
-_WIDE_LAYER = 8_000_000  # weights of the first layer that hidden_units="auto" allows
+_WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
 
 
 class BaseDeepClusterer(
@@ -132,7 +132,10 @@ class BaseDeepClusterer(
                 "Samples cannot be weighted; pass labels, which are ignored, as y."
             )
         again = self.warm_start and hasattr(self, "module_")
-        X, found = check_X(self, X, reset=not again)
+        if again:
+            X, found = self._check(X), None
+        else:
+            X, found = check_X(self, X, reset=True)
         if X.shape[0] < self.n_clusters:
             raise ValueError(
                 f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}: pass more "
@@ -440,6 +443,7 @@ class BaseDeepClusterer(
             raise ValueError(
                 f"X holds images of shape {found}, but {type(self).__name__} was fitted on "
                 + (f"images of shape {self.image_shape_}." if self.image_shape_ else "vectors.")
+                + " Pass samples like those of fit, or X.reshape(len(X), -1) for flat rows."
             )
         return X
 
@@ -452,6 +456,12 @@ class BaseDeepClusterer(
         """Checked samples as (rows, x, z, q); `ordered` numbers clusters as labels_ does."""
         order = torch.from_numpy(self._cluster_order)
         for where, x, z, q in forward_batches(self.module_, self._rows(X, self._device)):
+            if not torch.isfinite(q).all():
+                row = where.start + int(torch.isfinite(q).all(dim=1).int().argmin())
+                raise ValueError(
+                    f"The values of sample {row} of X are too far from those of fit for float32: "
+                    "its distances to the clusters overflow. Remove or clip it."
+                )
             yield where, x, z, q[:, order.to(q.device)] if ordered else q
 
     def _labels(self, X: Any) -> np.ndarray:
@@ -510,7 +520,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device={device!r} cannot be used here: {str(error).splitlines()[0]} Use 'auto', "
+            f"device={device!r} cannot be used here: {str(error).splitlines()[0]}. Use 'auto', "
             "'cpu' or a device that torch sees."
         ) from error
     return resolved

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -37,7 +38,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
     Returns
     -------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-        A view where possible; any real dtype.
+        Of any real dtype; a view, except of 4-D arrays that are not contiguous.
     image_shape : tuple of 3 ints or None
         Channels, height and width when `X` came as images.
 
@@ -50,34 +51,34 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         For sparse input that scikit-learn cannot convert to CSR.
     """
     if isinstance(X, Tensor):
-        # numpy knows neither bfloat16 nor gradients nor other devices
-        X = X.detach().cpu()
+        # numpy knows neither bfloat16 nor gradients, lazy signs nor other devices
+        X = X.detach().cpu().resolve_conj().resolve_neg()
         X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
     image_shape = None
     if not sp.issparse(X) and not hasattr(X, "columns"):
         X = np.asanyarray(X) if not hasattr(X, "shape") else X
         if len(X.shape) == 4:
             image_shape = tuple(X.shape[1:])
-            if image_shape[-1] in (1, 3, 4) and image_shape[0] > 4:
-                raise ValueError(
-                    f"X has shape {X.shape}, which looks like images with channels last. "
-                    "Images are (n_samples, channels, height, width): pass "
-                    "X.transpose(0, 3, 1, 2)."
-                )
-            X = np.asarray(X).reshape(len(X), -1)
+            X = _flatten_images(np.asarray(X))
         elif len(X.shape) == 3:
             raise ValueError(
                 f"X has shape {X.shape}. Images need a channel axis: pass X[:, None] for "
                 "grayscale, or flat rows of shape (n_samples, n_features) with image_shape=."
             )
-    X = validate_data(
-        estimator,
-        X,
-        reset=reset,
-        accept_sparse="csr",
-        dtype="numeric",
-        ensure_min_samples=2 if reset else 1,
-    )
+    try:
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype="numeric",
+            ensure_min_samples=2 if reset else 1,
+        )
+    except ValueError as error:
+        raise ValueError(_with_remedy(str(error))) from error
+    if sp.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
     values = X.data if sp.issparse(X) else X
     if values.dtype.kind not in "buif":
         raise ValueError(f"X has dtype {values.dtype}; a real numeric dtype is needed.")
@@ -90,6 +91,30 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
                 "which the networks compute. Divide X by a constant."
             )
     return X, image_shape
+
+
+def _flatten_images(X: np.ndarray) -> np.ndarray:
+    """Images as rows: a view, or a copy in their own dtype where they are not contiguous."""
+    if X.shape[-1] in (1, 3, 4) and X.shape[1] > 4:
+        raise ValueError(
+            f"X has shape {X.shape}, which looks like images with channels last. Images are "
+            "(n_samples, channels, height, width): pass X.transpose(0, 3, 1, 2)."
+        )
+    return X.reshape(len(X), math.prod(X.shape[1:]))
+
+
+def _with_remedy(message: str) -> str:
+    """scikit-learn's words on unusable values, and what to do about them."""
+    if message.startswith("Complex data"):
+        return "Complex data not supported. Pass real features, for instance abs(X) and angle(X)."
+    if "contains infinity" in message:
+        return f"{message}\nReplace or remove such values, for instance with np.clip."
+    if "could not convert" in message or "not compatible with arrays of bytes/strings" in message:
+        return (
+            f"{message}\nConvert X to numbers first, for instance with "
+            "sklearn.preprocessing.OneHotEncoder or TfidfVectorizer."
+        )
+    return message
 
 
 def resolve_image_shape(
@@ -117,9 +142,9 @@ def resolve_image_shape(
     """
     if image_shape is None:
         return found
-    shape = tuple(int(side) for side in image_shape)
-    shape = (1, *shape) if len(shape) == 2 else shape
-    if len(shape) != 3 or min(shape) < 1 or math.prod(shape) != n_features:
+    shape = (1, *image_shape) if len(image_shape) == 2 else tuple(image_shape)
+    counts = all(isinstance(side, Integral) and side > 0 for side in shape)
+    if len(shape) != 3 or not counts or math.prod(shape) != n_features:
         raise ValueError(
             f"image_shape={tuple(image_shape)} does not describe rows of {n_features} features. "
             "It is (channels, height, width), or (height, width) for one channel, and its "
@@ -168,7 +193,8 @@ class Scaler:
 
     def __call__(self, chunk: np.ndarray) -> np.ndarray:
         """Scaled float32 rows; the arithmetic is that of the wider of dtype and float32."""
-        dtype = np.float64 if chunk.dtype == np.float64 or chunk.dtype.kind in "iu" else np.float32
+        wide = chunk.dtype.kind in "iu" or chunk.dtype.itemsize > 4
+        dtype = np.float64 if wide else np.float32
         scaled = np.subtract(chunk, self.shift.astype(dtype), dtype=dtype)
         scaled *= self.factor.astype(dtype)
         rows: np.ndarray = scaled.astype(np.float32, copy=False)
@@ -292,7 +318,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
             elif sp.issparse(self.X):
                 rows = self.scaler(self.X[index].toarray())
             else:
-                rows = self.scaler(self.X.take(index, axis=0))
+                rows = self.scaler(self.X[index])
             batch = torch.from_numpy(rows).to(self.device)
         return batch.view(-1, *self.sample_shape)
 

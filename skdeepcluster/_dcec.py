@@ -67,7 +67,7 @@ class DCEC(BaseDeepClusterer):
     hidden_units : "auto" or tuple of int, default="auto"
         Widths of the encoder's hidden layers where the architecture is "mlp"; the decoder
         mirrors them. "auto" is ``(512, 256)``, the first less for data of more than
-        15 625 features.
+        7812 features.
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat

@@ -5,7 +5,6 @@ the start decides. Shared by the estimators; nothing here sees a label.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,8 +19,7 @@ from ._phases import Batch, Phase, Run, Step
 from .functional import kl_divergence, reconstruction_error, target_distribution
 from .nn import ClusteringAutoencoder, StudentTAssignment
 
-_MAX_GRAPH_ROWS = 10_000  # rows of the input-space graph that judges partitions
-_MAX_START_ROWS = 20_000  # rows that the start partition is computed on
+_MAX_ROWS = 10_000  # that start partitions are computed on, and judged
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
 
 
@@ -42,7 +40,9 @@ def input_graph(rows: Rows, random_state: np.random.RandomState) -> tuple[np.nda
     graph : CSR array of shape (s, s)
         Symmetric; 1 where either is among the 5 nearest neighbours of the other.
     """
-    index = _subsample(len(rows), _MAX_GRAPH_ROWS, random_state)
+    index = np.arange(len(rows))
+    if len(rows) > _MAX_ROWS:
+        index = np.sort(random_state.choice(len(rows), _MAX_ROWS, replace=False))
     if sp.issparse(rows.X):
         scaled = rows.X[index].multiply(rows.scaler.factor).tocsr()
         width = max(1, min(50, min(scaled.shape) - 1))
@@ -173,20 +173,14 @@ def initial_assignment(run: Run, n_clusters: int, init: str) -> StudentTAssignme
         return _assignment(k_means(Z).cluster_centers_, run)
     assert run.judge is not None
     nodes, graph = run.judge
-    sample = _subsample(len(Z), _MAX_START_ROWS, random_state)
-    points = Z[sample]
-    smooth = smooth_on_graph(points - points.mean(axis=0))
+    points = Z[nodes]
+    smooth = smooth_on_graph(points)
     length = np.linalg.norm(smooth, axis=1, keepdims=True)
     directions = smooth / np.maximum(length, np.finfo(np.float32).tiny)
-    best: tuple[float, np.ndarray] | None = None
-    for features in (points, smooth, directions):
-        labels = k_means(features).labels_
-        centers = _class_means(points, labels, n_clusters)
-        cut = normalized_cut(graph, nearest(Z[nodes], centers), n_clusters)
-        if best is None or cut < best[0]:
-            best = cut, centers
-    assert best is not None
-    return _assignment(best[1], run)
+    partitions = [k_means(features).labels_ for features in (points, smooth, directions)]
+    cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
+    labels = partitions[int(np.argmin(cuts))]
+    return _assignment(_class_means(points, labels, n_clusters), run)
 
 
 def _assignment(centers: np.ndarray, run: Run) -> StudentTAssignment:
@@ -244,13 +238,6 @@ def overclustered_round(
     )
 
 
-def nearest(Z: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Index of the nearest center of each row."""
-    distances = np.stack([np.square(Z - center).sum(axis=1) for center in centers], axis=1)
-    labels: np.ndarray = distances.argmin(axis=1)
-    return labels
-
-
 def _class_means(points: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
     # k-means leaves a label unused when there are fewer distinct points than clusters
     fallback = points.mean(axis=0)
@@ -260,9 +247,3 @@ def _class_means(points: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.
             for k in range(n_clusters)
         ]
     )
-
-
-def _subsample(n: int, most: int, random_state: np.random.RandomState) -> Any:
-    if n <= most:
-        return np.arange(n)
-    return np.sort(random_state.choice(n, most, replace=False))

@@ -65,4 +65,5 @@ def random_affine(
         ]
     ).permute(2, 0, 1)  # (n, 2, 3)
     grid = affine_grid(theta, list(x.shape), align_corners=False)
-    return grid_sample(x, grid, padding_mode="border", align_corners=False)
+    turned = grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
+    return turned.to(x.dtype)

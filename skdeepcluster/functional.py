@@ -138,7 +138,8 @@ def reconstruction_error(x_hat: Tensor, x: Tensor) -> Tensor:
     >>> reconstruction_error(torch.zeros(1, 2), torch.tensor([[1., 3.]]))
     tensor([5.])
     """
-    return (x_hat.float() - x).square().flatten(1).mean(dim=1)
+    wide = torch.promote_types(x_hat.dtype, torch.float32)
+    return (x_hat.to(wide) - x).square().flatten(1).mean(dim=1)
 
 
 def constant(progress: float) -> float:

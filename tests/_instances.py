@@ -1,0 +1,92 @@
+"""The estimators under test. A new estimator joins every common test by one line here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.datasets import load_digits
+from torch import nn
+
+from skdeepcluster import DCEC
+
+# estimator -> the parameters that make its budget small
+BUDGETS = {
+    DCEC: {"init": "graph", "pretrain_epochs": 6, "max_epochs": 3, "hidden_units": (32,)},
+}
+_SMALL = {"n_components": 4, "n_init": 1, "batch_size": 16}
+
+ESTIMATORS = list(BUDGETS)
+DEFAULTS = [estimator() for estimator in ESTIMATORS]
+
+
+@dataclass(frozen=True)
+class BatchNormPair:
+    """A user's factory of autoencoders; a dataclass, so that its repr is the same everywhere."""
+
+    width: int = 32
+
+    def __call__(self, sample_shape, n_components):
+        n_features = int(np.prod(sample_shape))
+        encoder = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(n_features, self.width),
+            nn.BatchNorm1d(self.width),
+            nn.ReLU(),
+            nn.Linear(self.width, n_components),
+        )
+        decoder = nn.Sequential(
+            nn.Linear(n_components, self.width),
+            nn.BatchNorm1d(self.width),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Linear(self.width, n_features),
+            nn.Unflatten(1, tuple(sample_shape)),
+        )
+        return encoder, decoder
+
+
+# what every estimator is tried with; these pass through scikit-learn's checks
+_CHECKED = {
+    "small": {},
+    "factory": {"architecture": BatchNormPair(), "scaling": "standard"},
+}
+# these too fit data of any width
+_ANY_WIDTH = _CHECKED | {
+    "k-means": {"init": "k-means", "scaling": "none"},
+    "n_init=2": {"n_init": 2, "scaling": "global", "precision": "bf16"},
+}
+# these need rows of 8 x 8 pixels
+_DIGITS = {
+    "images": {"image_shape": (8, 8)},
+    "conv": {
+        "image_shape": (1, 8, 8),
+        "architecture": "conv",
+        "learning_rate": 5e-4,
+        "max_epochs": 2,
+    },
+    "modules": {"architecture": BatchNormPair()((64,), 4)},
+}
+
+
+def small(estimator, **parameters):
+    """An instance that fits in a tenth of a second."""
+    return estimator(**{**_SMALL, **BUDGETS[estimator], **parameters})
+
+
+def _instances(variants):
+    return {
+        f"{estimator.__name__}-{name}": small(estimator, **parameters)
+        for estimator in ESTIMATORS
+        for name, parameters in variants.items()
+    }
+
+
+SMALL = {estimator.__name__: small(estimator) for estimator in ESTIMATORS}
+CHECKED = _instances(_CHECKED)
+ANY_WIDTH = _instances(_ANY_WIDTH)
+ALL = ANY_WIDTH | _instances(_DIGITS)
+
+
+def digits(n_samples=82, n_class=4):
+    """Rows of 64 pixels, 0 to 16; five batches of 16 and one of 2."""
+    X, y = load_digits(n_class=n_class, return_X_y=True)
+    return X[:n_samples], y[:n_samples]

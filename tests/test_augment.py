@@ -1,0 +1,201 @@
+"""Augmentation: the map it samples, in pixels."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from skdeepcluster.augment import random_affine
+
+ZERO = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
+# grid_sample's coordinates are float32: a pixel is known to 6e-8 of the side, with a few roundings
+PIXEL = 1e-4
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def ramps(n, height, width):
+    """Images whose two channels are the x and the y of each pixel: bilinear sampling is exact."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([x, y]).float().expand(n, 2, height, width).contiguous()
+
+
+def pixel_maps(n, height, width, **amounts):
+    """The affine maps of n draws: where from, in pixels about the image center, by least squares.
+
+    Returns matrices (n, 2, 2) and shifts (n, 2), as (x, y).
+    """
+    images = ramps(n, height, width)
+    source = random_affine(images, seeded(), **amounts).double().numpy()
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    limits = np.array([width - 1, height - 1])
+    target = images[0].double().numpy().reshape(2, -1).T  # (pixels, 2)
+    matrices, shifts = [], []
+    for image in source.reshape(n, 2, -1):
+        points = image.T
+        # what was sampled outside is clamped to the edge and says nothing
+        inside = ((points > PIXEL) & (points < limits - PIXEL)).all(axis=1)
+        design = np.c_[target[inside] - center, np.ones(inside.sum())]
+        solution, *_ = np.linalg.lstsq(design, points[inside] - center, rcond=None)
+        np.testing.assert_allclose(design @ solution, points[inside] - center, atol=PIXEL)
+        matrices.append(solution[:2].T)
+        shifts.append(solution[2])
+    return np.array(matrices), np.array(shifts)
+
+
+SIZES = pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 40), (40, 12), (9, 9)])
+
+
+@SIZES
+@pytest.mark.parametrize("off", [{"strength": 0.0}, ZERO])
+def test_nothing_happens_at_zero_amounts(height, width, off):
+    x = torch.rand(5, 3, height, width, generator=seeded(1))
+    # interpolation at coordinates that are off by a rounding: 1e-4 of a pixel
+    np.testing.assert_allclose(random_affine(x, seeded(), **off), x, atol=PIXEL)
+
+
+@SIZES
+def test_shift_is_a_share_of_each_side(height, width):
+    matrices, shifts = pixel_maps(50, height, width, **{**ZERO, "shift": 0.1})
+    np.testing.assert_allclose(matrices, np.broadcast_to(np.eye(2), matrices.shape), atol=PIXEL)
+    largest = 0.1 * np.array([width, height])
+    assert (np.abs(shifts) <= largest + PIXEL).all()
+    # uniform draws: the largest of 50 exceeds 0.8 of the limit but for 1.4e-5; seeded anyway
+    assert (np.abs(shifts).max(axis=0) >= 0.8 * largest).all()
+    # both directions, and each axis on its own
+    assert (shifts.min(axis=0) < 0).all()
+    assert (shifts.max(axis=0) > 0).all()
+    assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.5
+
+
+def test_a_shift_by_whole_pixels_moves_the_image():
+    x = torch.rand(1, 1, 20, 20, generator=seeded(2))
+    _, (by,) = pixel_maps(1, 20, 20, **{**ZERO, "shift": 0.1})
+    one = 0.1 / abs(by[0])  # so that the first draw moves by exactly one column
+    moved = random_affine(x, seeded(), **{**ZERO, "shift": one})
+    _, (by,) = pixel_maps(1, 20, 20, **{**ZERO, "shift": one})
+    assert abs(by[0]) == pytest.approx(1.0, abs=PIXEL)
+    columns = slice(2, 18)
+    source = slice(2 + round(by[0]), 18 + round(by[0]))
+    # rows move by a fraction: interpolate by hand
+    low = math.floor(by[1])
+    part = by[1] - low
+    rows = torch.arange(4, 16)
+    expected = (1 - part) * x[0, 0, rows + low, source] + part * x[0, 0, rows + low + 1, source]
+    np.testing.assert_allclose(moved[0, 0, rows, columns], expected, atol=10 * PIXEL)
+
+
+@SIZES
+def test_rotation_keeps_angles_and_lengths_in_pixels(height, width):
+    matrices, shifts = pixel_maps(50, height, width, **{**ZERO, "rotation": 10.0})
+    np.testing.assert_allclose(shifts, 0.0, atol=PIXEL)
+    gram = np.einsum("nij,nik->njk", matrices, matrices)
+    np.testing.assert_allclose(gram, np.broadcast_to(np.eye(2), gram.shape), atol=10 * PIXEL)
+    np.testing.assert_allclose(np.linalg.det(matrices), 1.0, atol=10 * PIXEL)
+    angles = np.degrees(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    assert np.abs(angles).max() <= 10.0 + 0.01
+    assert np.abs(angles).max() >= 8.0
+    assert angles.min() < 0 < angles.max()
+
+
+@SIZES
+def test_scale_changes_each_side_on_its_own(height, width):
+    matrices, shifts = pixel_maps(50, height, width, **{**ZERO, "scale": 0.2})
+    np.testing.assert_allclose(shifts, 0.0, atol=PIXEL)
+    np.testing.assert_allclose(matrices[:, [0, 1], [1, 0]], 0.0, atol=PIXEL)
+    factors = matrices[:, [0, 1], [0, 1]]
+    assert (np.abs(factors - 1) <= 0.2 + PIXEL).all()
+    assert (np.abs(factors - 1).max(axis=0) >= 0.16).all()
+    assert abs(np.corrcoef(factors.T)[0, 1]) < 0.5
+
+
+@SIZES
+def test_shear_is_the_tangent_in_pixels(height, width):
+    matrices, shifts = pixel_maps(50, height, width, **{**ZERO, "shear": 0.2})
+    np.testing.assert_allclose(shifts, 0.0, atol=PIXEL)
+    np.testing.assert_allclose(matrices[:, [0, 1], [0, 1]], 1.0, atol=PIXEL)
+    np.testing.assert_allclose(matrices[:, 1, 0], 0.0, atol=PIXEL)
+    slants = matrices[:, 0, 1]
+    assert np.abs(slants).max() <= 0.2 + PIXEL
+    assert np.abs(slants).max() >= 0.16
+
+
+@pytest.mark.parametrize("amount", ["rotation", "shift", "scale", "shear"])
+@pytest.mark.parametrize("strength", [0.5, 2.0])
+def test_strength_is_a_factor_on_every_amount(amount, strength):
+    x = torch.rand(6, 1, 12, 18, generator=seeded(1))
+    default = {"rotation": 10.0, "shift": 0.1, "scale": 0.2, "shear": 0.2}[amount]
+    by_strength = random_affine(x, seeded(), strength=strength, **{**ZERO, amount: default})
+    by_amount = random_affine(x, seeded(), **{**ZERO, amount: strength * default})
+    np.testing.assert_allclose(by_strength, by_amount, atol=PIXEL)
+    # and it is not the default that came out
+    plain = random_affine(x, seeded(), **{**ZERO, amount: default})
+    assert (by_strength - plain).abs().max() > 0.01
+
+
+def test_the_amounts_have_the_defaults_that_are_documented():
+    x = torch.rand(4, 1, 12, 12, generator=seeded(1))
+    documented = {"strength": 1.0, "rotation": 10.0, "shift": 0.1, "scale": 0.2, "shear": 0.2}
+    assert torch.equal(random_affine(x, seeded()), random_affine(x, seeded(), **documented))
+
+
+def test_a_generator_decides():
+    x = torch.rand(8, 1, 10, 10, generator=seeded(1))
+    assert torch.equal(random_affine(x, seeded(5)), random_affine(x, seeded(5)))
+    assert not torch.equal(random_affine(x, seeded(5)), random_affine(x, seeded(6)))
+    generator = seeded(5)
+    assert not torch.equal(random_affine(x, generator), random_affine(x, generator))
+
+
+def test_each_image_has_its_own_amounts():
+    x = torch.rand(1, 1, 10, 10, generator=seeded(1)).expand(6, 1, 10, 10)
+    out = random_affine(x, seeded())
+    assert len(torch.unique(out.flatten(1), dim=0)) == 6
+
+
+def test_the_channels_of_an_image_move_together():
+    x = torch.rand(3, 1, 9, 13, generator=seeded(1)).repeat(1, 4, 1, 1)
+    out = random_affine(x, seeded())
+    assert torch.equal(out, out[:, :1].expand_as(out))
+
+
+def test_the_global_generators_are_untouched():
+    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    random_affine(torch.rand(4, 1, 8, 8, generator=seeded(1)), seeded())
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+
+
+def test_without_a_generator_the_global_one_decides():
+    x = torch.rand(4, 1, 8, 8, generator=seeded(1))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        first = random_affine(x)
+        torch.manual_seed(0)
+        assert torch.equal(random_affine(x), first)
+        assert not torch.equal(random_affine(x), first)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (1, 3, 5, 9), (3, 2, 1, 1), (2, 1, 1, 7)])
+def test_dtype_and_shape_are_kept(dtype, shape):
+    x = torch.rand(shape, generator=seeded(1)).to(dtype)
+    before = x.clone()
+    out = random_affine(x, seeded())
+    assert out.shape == x.shape
+    assert out.dtype == dtype
+    assert torch.equal(x, before)
+    # interpolation and continued edges stay within the range of the image
+    low, high = x.float().amin(dim=(2, 3)), x.float().amax(dim=(2, 3))
+    slack = 2 * torch.finfo(dtype).eps
+    assert (out.float().amin(dim=(2, 3)) >= low - slack).all()
+    assert (out.float().amax(dim=(2, 3)) <= high + slack).all()
+
+
+def test_edges_are_continued():
+    # zeros from outside would darken a white image
+    x = torch.ones(5, 1, 8, 8)
+    np.testing.assert_allclose(random_affine(x, seeded(), strength=3.0), 1.0, atol=1e-6)

@@ -1,0 +1,363 @@
+"""Each formula against an independent float64 numpy version, and its gradients."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from skorch.callbacks import Callback
+
+from skdeepcluster import DCEC
+from skdeepcluster.functional import (
+    constant,
+    cosine,
+    kl_divergence,
+    one_cycle,
+    reconstruction_error,
+    squared_distances,
+    student_t_assignment,
+    target_distribution,
+)
+
+# a float32 result of a few dozen operations on values of order 1: 24 bits, so 6e-8 each
+FLOAT32 = {"rtol": 2e-6, "atol": 1e-7}
+# the same in float64, 53 bits
+FLOAT64 = {"rtol": 1e-13, "atol": 1e-15}
+DTYPES = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, FLOAT32), (torch.float64, FLOAT64)]
+)
+
+
+def draw(n=7, m=4, k=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, m)), rng.normal(size=(k, m))
+
+
+def draw_q(n=7, k=3, seed=0):
+    q = np.random.default_rng(seed).uniform(0.05, 1.0, size=(n, k))
+    return q / q.sum(axis=1, keepdims=True)
+
+
+def numpy_distances(z, centers):
+    return np.array([[sum((a - b) ** 2 for a, b in zip(x, c, strict=True)) for c in centers]
+                     for x in z])  # fmt: skip
+
+
+def numpy_student_t(z, centers, scale=1.0):
+    kernel = (1.0 + numpy_distances(z, centers) / scale) ** -1.0
+    return kernel / kernel.sum(axis=1)[:, None]
+
+
+def numpy_target(q, frequencies=None):
+    f = q.sum(axis=0) if frequencies is None else frequencies
+    p = np.empty_like(q)
+    for i, row in enumerate(q):
+        weight = [a * a / b for a, b in zip(row, f, strict=True)]
+        p[i] = np.array(weight) / sum(weight)
+    return p
+
+
+def numpy_kl(p, q):
+    log_ratio = np.log(np.clip(p, 1e-7, 1.0)) - np.log(np.clip(q, 1e-7, 1.0))
+    return np.einsum("ij,ij->i", p, log_ratio)
+
+
+# ------------------------------------------------------------------ parity
+
+
+@DTYPES
+def test_squared_distances(dtype, tolerance):
+    z, centers = draw()
+    found = squared_distances(torch.tensor(z, dtype=dtype), torch.tensor(centers, dtype=dtype))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.numpy(), numpy_distances(z, centers), **tolerance)
+
+
+def test_squared_distances_do_not_cancel_far_from_the_origin():
+    # the expanded form |z|^2 - 2 z.c + |c|^2 loses all digits here
+    z = torch.tensor([[4096.0, 4096.5]])
+    assert squared_distances(z, torch.tensor([[4096.0, 4096.0]])).item() == 0.25
+
+
+def test_squared_distances_take_the_wider_dtype():
+    # embeddings are bfloat16 under autocast, centers are float32
+    z, centers = torch.randn(5, 4).bfloat16(), torch.randn(3, 4)
+    assert squared_distances(z, centers).dtype == torch.float32
+    assert student_t_assignment(z, centers).dtype == torch.float32
+
+
+@DTYPES
+@pytest.mark.parametrize("scale", [1.0, 0.25, 7.0])
+def test_student_t_assignment(dtype, tolerance, scale):
+    z, centers = draw()
+    found = student_t_assignment(
+        torch.tensor(z, dtype=dtype), torch.tensor(centers, dtype=dtype), scale
+    )
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.numpy(), numpy_student_t(z, centers, scale), **tolerance)
+    np.testing.assert_allclose(found.sum(dim=1).numpy(), 1.0, **tolerance)
+
+
+def test_student_t_assignment_takes_the_scale_as_a_tensor():
+    z, centers = (torch.tensor(a) for a in draw())
+    by_float = student_t_assignment(z, centers, 0.5)
+    assert torch.equal(student_t_assignment(z, centers, torch.tensor(0.5)), by_float)
+
+
+def test_the_largest_assignment_is_the_nearest_center():
+    z, centers = draw(n=50)
+    q = student_t_assignment(torch.tensor(z), torch.tensor(centers))
+    np.testing.assert_array_equal(q.argmax(dim=1), numpy_distances(z, centers).argmin(axis=1))
+
+
+@DTYPES
+@pytest.mark.parametrize("given", [False, True])
+def test_target_distribution(dtype, tolerance, given):
+    q = draw_q()
+    f = np.array([0.5, 3.0, 1.7]) if given else None
+    found = target_distribution(
+        torch.tensor(q, dtype=dtype), torch.tensor(f, dtype=dtype) if given else None
+    )
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.numpy(), numpy_target(q, f), **tolerance)
+
+
+@DTYPES
+def test_kl_divergence(dtype, tolerance):
+    p, q = draw_q(seed=1), draw_q(seed=2)
+    found = kl_divergence(torch.tensor(p, dtype=dtype), torch.tensor(q, dtype=dtype))
+    assert found.shape == (7,)
+    assert found.dtype == dtype
+    # atol of the terms, which cancel: each is of order 1
+    np.testing.assert_allclose(found.numpy(), numpy_kl(p, q), tolerance["rtol"], tolerance["rtol"])
+    assert (found > 0).all()
+
+
+def test_kl_divergence_of_equals_is_zero():
+    q = torch.tensor(draw_q())
+    assert (kl_divergence(q, q) == 0).all()
+
+
+def test_kl_divergence_clips_as_the_authors_code():
+    p = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    q = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    np.testing.assert_allclose(kl_divergence(p, q).item(), -math.log(1e-7), **FLOAT64)
+    assert kl_divergence(p, p).item() == 0.0
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", [(6, 5), (6, 1), (6, 2, 3, 4)])
+def test_reconstruction_error(dtype, tolerance, shape):
+    rng = np.random.default_rng(0)
+    x_hat, x = rng.normal(size=shape), rng.normal(size=shape)
+    found = reconstruction_error(torch.tensor(x_hat, dtype=dtype), torch.tensor(x, dtype=dtype))
+    expected = [np.mean((a - b) ** 2) for a, b in zip(x_hat, x, strict=True)]
+    assert found.shape == (6,)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.numpy(), expected, **tolerance)
+
+
+def test_reconstruction_error_is_float32_for_a_bfloat16_decoder():
+    x_hat, x = torch.randn(4, 6).bfloat16(), torch.randn(4, 6)
+    found = reconstruction_error(x_hat, x)
+    assert found.dtype == torch.float32
+    expected = (x_hat.double() - x.double()).square().mean(dim=1)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), **FLOAT32)
+
+
+# ------------------------------------------------------------------ the target
+
+
+@DTYPES
+def test_target_rows_sum_to_one(dtype, tolerance):
+    p = target_distribution(torch.tensor(draw_q(n=40, k=6), dtype=dtype))
+    np.testing.assert_allclose(p.sum(dim=1).numpy(), 1.0, **tolerance)
+    assert (p > 0).all()
+
+
+def test_target_equals_a_one_hot_assignment():
+    # unequal sizes: the frequencies must cancel
+    q = torch.eye(3)[[0, 0, 0, 1, 2, 2]]
+    assert torch.equal(target_distribution(q), q)
+
+
+def test_target_of_a_one_hot_assignment_with_an_empty_cluster():
+    q = torch.eye(4)[[0, 0, 1, 2]]
+    assert torch.equal(target_distribution(q), q)
+
+
+def test_target_sharpens():
+    q = draw_q(n=40)
+    p = target_distribution(torch.tensor(q), torch.ones(3).double()).numpy()
+    entropy = -(p * np.log(p)).sum(axis=1), -(q * np.log(q)).sum(axis=1)
+    assert (entropy[0] <= entropy[1]).all()
+
+
+class Watch(Callback):
+    """Keeps what every epoch trains on."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_begin(self, net, **kwargs):
+        if net.phase.name == "cluster":
+            self.seen.append({k: v.clone() for k, v in net.run.targets.items()})
+            assert not any(v.requires_grad for v in net.run.targets.values())
+            self.frequencies = net.run.module.assign.frequencies.clone()
+
+
+def test_training_uses_the_target_of_all_samples_without_a_gradient():
+    X, _ = make_blobs(50, 6, centers=3, random_state=0)
+    watch = Watch()
+    DCEC(
+        3,
+        pretrain_epochs=2,
+        max_epochs=2,
+        n_init=1,
+        init="k-means",
+        hidden_units=(8,),
+        batch_size=16,
+        tol=0.0,
+        callbacks=[watch],
+        random_state=0,
+    ).fit(X)
+    assert len(watch.seen) == 2
+    for targets in watch.seen:
+        q, p = targets["q"].double().numpy(), targets["p"]
+        assert p.shape == (50, 3)
+        np.testing.assert_allclose(p.numpy(), numpy_target(q), **FLOAT32)
+    np.testing.assert_allclose(watch.frequencies.numpy(), q.sum(axis=0), **FLOAT32)
+    assert not torch.equal(watch.seen[0]["p"], watch.seen[1]["p"])
+
+
+# ------------------------------------------------------------------ gradients
+
+
+def closed_form_gradients(z, centers, p):
+    """specs/dcec.md section 1.2, by nu = 1, summed over samples."""
+    q = numpy_student_t(z, centers)
+    by_z, by_centers = np.zeros_like(z), np.zeros_like(centers)
+    for i in range(len(z)):
+        for j in range(len(centers)):
+            difference = z[i] - centers[j]
+            pull = 2.0 / (1.0 + difference @ difference) * (p[i, j] - q[i, j]) * difference
+            by_z[i] += pull
+            by_centers[j] -= pull
+    return by_z, by_centers
+
+
+@DTYPES
+def test_kl_gradients_are_the_closed_form(dtype, tolerance):
+    z, centers = draw(n=9)
+    p = numpy_target(numpy_student_t(z, centers))
+    tensor_z = torch.tensor(z, dtype=dtype, requires_grad=True)
+    tensor_centers = torch.tensor(centers, dtype=dtype, requires_grad=True)
+    q = student_t_assignment(tensor_z, tensor_centers)
+    kl_divergence(torch.tensor(p, dtype=dtype), q).sum().backward()
+    by_z, by_centers = closed_form_gradients(z, centers, p)
+    # sums of terms of order 1 that cancel to about 0.1
+    slack = {"rtol": 10 * tolerance["rtol"], "atol": 10 * tolerance["rtol"]}
+    np.testing.assert_allclose(tensor_z.grad.numpy(), by_z, **slack)
+    np.testing.assert_allclose(tensor_centers.grad.numpy(), by_centers, **slack)
+
+
+def leaf(array):
+    return torch.tensor(array, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_gradcheck_of_the_clustering_loss(scale):
+    z, centers = draw()
+    p = torch.tensor(draw_q(seed=3))
+
+    def loss(z, centers):
+        return kl_divergence(p, student_t_assignment(z, centers, scale))
+
+    assert torch.autograd.gradcheck(loss, (leaf(z), leaf(centers)))
+
+
+def test_gradcheck_of_the_target():
+    assert torch.autograd.gradcheck(target_distribution, (leaf(draw_q()),))
+
+
+def test_gradcheck_of_the_divergence_in_both_arguments():
+    assert torch.autograd.gradcheck(kl_divergence, (leaf(draw_q(seed=1)), leaf(draw_q(seed=2))))
+
+
+def test_gradcheck_of_the_reconstruction():
+    rng = np.random.default_rng(0)
+    x_hat, x = rng.normal(size=(2, 4, 1, 2, 3))
+    assert torch.autograd.gradcheck(reconstruction_error, (leaf(x_hat), leaf(x)))
+
+
+def test_the_loss_is_float32_under_autocast():
+    z, centers = (torch.tensor(a, dtype=torch.float32) for a in draw())
+    outside = kl_divergence(torch.tensor(draw_q()).float(), student_t_assignment(z, centers))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = kl_divergence(torch.tensor(draw_q()).float(), student_t_assignment(z, centers))
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)
+
+
+# ------------------------------------------------------------------ schedules
+
+PROGRESS = np.linspace(0.0, 1.0, 101)
+
+
+def test_constant_schedule():
+    assert {constant(p) for p in PROGRESS} == {1.0}
+
+
+def test_cosine_schedule():
+    factors = [cosine(p) for p in PROGRESS]
+    assert factors[0] == 1.0
+    assert factors[-1] == 0.0
+    assert (np.diff(factors) < 0).all()
+    np.testing.assert_allclose(factors, (1 + np.cos(np.pi * PROGRESS)) / 2, **FLOAT64)
+
+
+@pytest.mark.parametrize("warmup", [0.3, 0.1, 0.75])
+def test_one_cycle_schedule(warmup):
+    factors = np.array([one_cycle(p, warmup) for p in PROGRESS])
+    assert factors[0] == pytest.approx(1 / 25, rel=1e-15)
+    assert one_cycle(warmup, warmup) == 1.0
+    assert factors[-1] == 0.0
+    rising = warmup >= PROGRESS
+    assert (np.diff(factors[rising]) > 0).all()
+    assert (np.diff(factors[~rising]) < 0).all()
+    # no jump where the branches meet: the slope is 0 there
+    assert one_cycle(warmup - 1e-6, warmup) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_one_cycle_warms_up_for_three_tenths_by_default():
+    assert [one_cycle(p) for p in PROGRESS] == [one_cycle(p, 0.3) for p in PROGRESS]
+
+
+def test_the_schedule_is_what_the_optimiser_gets():
+    X, _ = make_blobs(48, 6, centers=3, random_state=0)
+    rates = {"pretrain": [], "cluster": []}
+
+    class Rates(Callback):
+        def on_batch_end(self, net, **kwargs):
+            (group,) = net.optimizer_of(net.step_).param_groups
+            rates[net.phase.name].append(group["lr"])
+
+    DCEC(
+        3,
+        pretrain_epochs=4,
+        max_epochs=3,
+        n_init=1,
+        init="k-means",
+        hidden_units=(8,),
+        batch_size=16,
+        tol=0.0,
+        callbacks=[Rates()],
+        learning_rate=0.01,
+        random_state=0,
+    ).fit(X)
+    expected = [0.01 * one_cycle(i / 12) for i in range(12)]
+    np.testing.assert_allclose(rates["pretrain"], expected, **FLOAT64)
+    np.testing.assert_allclose(
+        rates["cluster"], [0.01 * cosine(i / 9) for i in range(9)], **FLOAT64
+    )

@@ -7,9 +7,11 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
 
+import joblib
 import numpy as np
 import torch
 from scipy.sparse import csr_array
@@ -38,6 +40,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 _LONGEST_AUTO_EPOCHS = 300  # an "auto" budget on tiny data: an epoch there is one update
 _FULL_STRENGTH_SIDE = 16  # pixels from which augmentation has its full strength
 _SMALL_IMAGE = 32 * 32  # pixels up to which an MLP clusters as well as a conv net, and faster
+_FIXED_IN_WARM_START = ("n_clusters", "n_components", "architecture", "hidden_units", "scaling")
 _WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
 
 
@@ -82,6 +85,7 @@ class BaseDeepClusterer(
     module_: Any
     labels_: np.ndarray
     cluster_centers_: np.ndarray
+    _network: dict[str, Any]
     image_shape_: tuple[int, ...] | None
 
     @abstractmethod
@@ -141,12 +145,16 @@ class BaseDeepClusterer(
                 f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}: pass more "
                 "samples or ask for fewer clusters."
             )
-        if again and len(self.cluster_centers_) != self.n_clusters:
-            raise ValueError(
-                f"n_clusters={self.n_clusters} but the estimator was fitted with "
-                f"{len(self.cluster_centers_)}: set warm_start=False to change it."
-            )
-        if not again:
+        network = {name: getattr(self, name) for name in _FIXED_IN_WARM_START}
+        if again:
+            for name, value in network.items():
+                if value != self._network[name]:
+                    raise ValueError(
+                        f"{name}={value!r} but the estimator was fitted with "
+                        f"{self._network[name]!r}: set warm_start=False to change it."
+                    )
+        else:
+            self._network = network
             self.image_shape_ = resolve_image_shape(self.image_shape, found, X.shape[1])
             self._answer_shape = found or (X.shape[1],)  # of decoded samples
             self._scaler = Scaler.fit(X, self.scaling, images=self.image_shape_ is not None)
@@ -174,18 +182,26 @@ class BaseDeepClusterer(
         with _local_torch_seed(seed, rows.device):
             run = Run(self._initial_module(rows, seed, again), rows, judge)
             shared = [] if again else [p for p in self._phases(run) if p.cached]
-            trunk = trainer = self._trainer(run, shared, n_init)
+            trunk = trainer = self._trainer(run, shared, n_init, again)
             try:
                 memory = check_memory(self.memory)
-                trunk.train_cached(shared, seed, memory, self._memory_key(rows, seed))
+                key = {} if memory.location is None else self._memory_key(rows, seed)
+                trunk.train_cached(shared, seed, memory, key)
                 for restart, seed in enumerate(seeds):
                     trainer = trunk.branch(restart)
                     trainer.train(self._own_phases(trainer.run, again), seed)
                     cut = self._cut(trainer.run) if n_init > 1 else 0.0
                     if best is None or cut < best[0]:
                         best = cut, trainer
-            except InterruptedTraining:
-                best = best or (0.0, self._interrupted(trainer))
+            except (InterruptedTraining, KeyboardInterrupt):
+                best = best or (0.0, self._with_clusters(trainer))
+                warnings.warn(
+                    f"Interrupted after {len(trainer.history)} epochs of a restart. The estimator "
+                    "is fitted, with the best finished restart or else the state of the last "
+                    "finished epoch; fit again for the full training.",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
             finally:
                 trunk.progress.close()
         return cast(tuple[float, Trainer], best)[1]
@@ -204,18 +220,14 @@ class BaseDeepClusterer(
         labels = run.assign().argmax(dim=1).cpu().numpy()[nodes]
         return normalized_cut(graph, labels, self.n_clusters)
 
-    def _interrupted(self, trainer: Trainer) -> Trainer:
-        """Make a training that the user stopped usable: it may lack its clusters."""
+    def _with_clusters(self, trainer: Trainer) -> Trainer:
+        """Give a training that the user stopped before its last phase its clusters."""
         last = self._phases(trainer.run)[-1]
         reached = bool(trainer.history) and trainer.history[-1]["phase"] == last.name
         if last.setup is not None and not reached:
             last.setup(trainer.run)
-        warnings.warn(
-            f"Interrupted after {len(trainer.history)} epochs. The estimator is fitted, with the "
-            "state of the last finished epoch; fit again for the full training.",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
+        if last.refresh is not None:
+            last.refresh(trainer.run)
         return trainer
 
     def _initial_module(self, rows: Rows, seed: int, again: bool) -> nn.Module:
@@ -257,25 +269,35 @@ class BaseDeepClusterer(
         """Hidden widths of the encoder; "auto" bounds the weights of very wide data."""
         if self.hidden_units == "auto":
             return (min(512, max(32, _WIDE_LAYER // n_features)), 256)
-        return tuple(self.hidden_units)
+        widths = tuple(self.hidden_units)
+        if not all(isinstance(width, Integral) and int(width) > 0 for width in widths):
+            raise ValueError(
+                f"hidden_units={self.hidden_units!r} must hold positive integers, for instance "
+                "(500, 500, 2000), or be 'auto'."
+            )
+        return widths
 
-    def _trainer(self, run: Run, shared: list[Phase], n_init: int) -> Trainer:
-        own = self._own_phases(run, again=False)
-        epochs = sum(phase.epochs for phase in (*shared, *n_init * own))
+    def _trainer(self, run: Run, shared: list[Phase], n_init: int, again: bool) -> Trainer:
+        own = [
+            phase
+            for restart in range(n_init)
+            for phase in self._own_phases(dataclasses.replace(run, restart=restart), again)
+        ]
         return Trainer(
             run,
             self.batch_size,
             self._augmentation(),
             use_bfloat16(self.precision, run.rows.device),
             list(self.callbacks or []),
-            Progress(int(self.verbose), type(self).__name__, epochs),
+            Progress(
+                int(self.verbose), type(self).__name__, sum(p.epochs for p in [*shared, *own])
+            ),
         )
 
     def _augmentation(self) -> Augmentation:
         """What ``augmentation`` stands for on this data."""
         if callable(self.augmentation):
-            augmentation = self.augmentation
-            return lambda x, generator: augmentation(x)
+            return partial(_augment_by, self.augmentation)
         if self.augmentation is None or (self.augmentation == "auto" and self.image_shape_ is None):
             return lambda x, generator: x
         if self.image_shape_ is None:
@@ -301,6 +323,14 @@ class BaseDeepClusterer(
             for name, value in self.get_params(deep=False).items()
             if name not in self._not_in_pretraining
         }
+        for name, value in parameters.items():
+            try:
+                joblib.hash(value)
+            except Exception as error:
+                raise ValueError(
+                    f"{name}={value!r} cannot be told apart by memory: pass a function that is "
+                    "defined in a module, not a lambda, or set memory=None."
+                ) from error
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return {"estimator": name, "seed": seed, "shape": rows.sample_shape, **parameters}
 
@@ -412,7 +442,7 @@ class BaseDeepClusterer(
         return answer.reshape(-1, *self._answer_shape)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Minus the training objective, per sample.
+        """Return minus the training objective, per sample.
 
         Parameters
         ----------
@@ -517,8 +547,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=resolved).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} cannot be used here: {str(error).splitlines()[0]}. Use 'auto', "
             "'cpu' or a device that torch sees."
@@ -550,14 +580,23 @@ def use_bfloat16(precision: str, device: torch.device) -> bool:
 
 def _check_autoencoder(pair: Any, rows: Rows, n_components: int) -> None:
     """Refuse a user's encoder and decoder that do not fit the data or each other."""
-    if len(pair) != 2 or not all(isinstance(part, nn.Module) for part in pair):
+    if (
+        not isinstance(pair, tuple | list)
+        or len(pair) != 2
+        or not all(isinstance(part, nn.Module) for part in pair)
+    ):
         raise ValueError(
             f"architecture gives {pair!r}; a pair (encoder, decoder) of torch.nn.Module is needed."
         )
     encoder, decoder = (copy.deepcopy(part).eval() for part in pair)
     x = rows.take(np.arange(2)).cpu()
     with torch.no_grad():
-        z = encoder.cpu()(x)
+        try:
+            z = encoder.cpu()(x)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The encoder fails on a float32 batch of shape {tuple(x.shape)}: {error}"
+            ) from error
         if tuple(z.shape) != (2, n_components):
             raise ValueError(
                 f"The encoder maps samples of shape {tuple(x.shape)} to {tuple(z.shape)}; "
@@ -577,6 +616,20 @@ def _local_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def _augment_by(
+    augmentation: Callable[[Tensor], Tensor], x: Tensor, generator: torch.Generator
+) -> Tensor:
+    """A user's augmentation, which draws from torch's global generator."""
+    augmented = augmentation(x)
+    if not isinstance(augmented, Tensor) or augmented.shape != x.shape:
+        shape = getattr(augmented, "shape", type(augmented).__name__)
+        raise ValueError(
+            f"augmentation turned a batch of shape {tuple(x.shape)} into {shape}; it must return "
+            "a tensor of the same shape."
+        )
+    return augmented
 
 
 def _answer_dtype(X: Any) -> type[np.floating[Any]]:

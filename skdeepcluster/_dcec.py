@@ -10,7 +10,7 @@ from joblib import Memory
 from torch import Tensor, nn
 
 from ._base import BaseDeepClusterer
-from ._partition import initial_assignment, overclustered_round, resolve_init
+from ._partition import overclustered_round, resolve_init, start_partition
 from ._phases import Batch, Phase, Run, Step
 from ._sklearn import Interval
 from .functional import (
@@ -26,7 +26,7 @@ from .nn import ClusteringAutoencoder, StudentTAssignment
 # batches of the "auto" budgets; measured on USPS and the MNIST test set, doc/benchmarks
 _PRETRAIN_UPDATES = 2400
 _OVERCLUSTER_UPDATES = 600
-_CLUSTER_UPDATES = 500
+_CLUSTER_UPDATES = 1000
 
 
 class DCEC(BaseDeepClusterer):
@@ -100,7 +100,7 @@ class DCEC(BaseDeepClusterer):
 
     max_epochs : "auto" or int, default="auto"
         Most epochs of the clustering phase; 0 leaves the start partition as it is. "auto"
-        is 500 batches, at most 300 epochs.
+        is 1000 batches, at most 300 epochs.
 
     batch_size : int, default=256
         Samples a batch, at least 2.
@@ -111,7 +111,7 @@ class DCEC(BaseDeepClusterer):
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
         "annealed" is one cycle in pretraining and half a cosine down to 0 while clustering.
 
-    n_init : int, default=4
+    n_init : int, default=3
         Restarts after the shared pretraining. The one is kept whose labels cut the 5-nearest-
         neighbour graph of the samples least (normalised cut); labels `y` play no part.
 
@@ -273,7 +273,7 @@ class DCEC(BaseDeepClusterer):
         batch_size: int = 256,
         learning_rate: float = 3e-3,
         learning_rate_schedule: str = "annealed",
-        n_init: int = 4,
+        n_init: int = 3,
         tol: float = 1e-3,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -347,9 +347,10 @@ class DCEC(BaseDeepClusterer):
         x_hat = module.decoder(module.encoder(batch.augment(batch.x)))
         return {"reconstruction": reconstruction_error(x_hat, batch.x).mean()}
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: Run) -> dict[str, Tensor]:
         """Centers of the start partition become parameters, section 3.4."""
-        run.module.assign = initial_assignment(run, self.n_clusters, self.init)
+        run.module.assign, targets = start_partition(run, self.n_clusters, self.init)
+        return targets
 
     def _target(self, run: Run) -> dict[str, Tensor]:
         """Equation 8, on all samples."""

@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 from sklearn.neighbors import kneighbors_graph
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from ._data import Rows
 from ._phases import Batch, Phase, Run, Step
@@ -142,8 +143,10 @@ def resolve_init(init: str, restart: int) -> str:
     return init
 
 
-def initial_assignment(run: Run, n_clusters: int, init: str) -> StudentTAssignment:
-    """Assignment layer whose centers are those of a start partition of the embedding.
+def start_partition(
+    run: Run, n_clusters: int, init: str
+) -> tuple[StudentTAssignment, dict[str, Tensor]]:
+    """Assignment layer to start from, and the target of the first epoch.
 
     Parameters
     ----------
@@ -159,8 +162,12 @@ def initial_assignment(run: Run, n_clusters: int, init: str) -> StudentTAssignme
 
     Returns
     -------
-    StudentTAssignment
-        On the device of the run.
+    assign : StudentTAssignment
+        Its centers are the means of the partition in the embedding, on the run's device.
+    targets : dict of str to tensor
+        "p", the partition itself as rows of zeros and a one: smoothing finds clusters that
+        are not round yet, which the centers alone would forget. Empty for "k-means",
+        whose clusters the centers tell exactly.
     """
     Z = run.embed()
     random_state = run.random_state
@@ -170,7 +177,7 @@ def initial_assignment(run: Run, n_clusters: int, init: str) -> StudentTAssignme
         return KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed).fit(features)
 
     if init == "k-means":
-        return _assignment(k_means(Z).cluster_centers_, run)
+        return _layer(k_means(Z).cluster_centers_, run), {}
     assert run.judge is not None
     nodes, graph = run.judge
     points = Z[nodes]
@@ -180,10 +187,17 @@ def initial_assignment(run: Run, n_clusters: int, init: str) -> StudentTAssignme
     partitions = [k_means(features).labels_ for features in (points, smooth, directions)]
     cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
     labels = partitions[int(np.argmin(cuts))]
-    return _assignment(_class_means(points, labels, n_clusters), run)
+    assign = _layer(_class_means(points, labels, n_clusters), run)
+    with torch.no_grad():
+        everywhere = assign(torch.from_numpy(Z).to(run.rows.device)).argmax(dim=1)
+    # rows outside the graph take the nearest center
+    everywhere[torch.from_numpy(nodes).to(everywhere.device)] = torch.from_numpy(labels).to(
+        everywhere
+    )
+    return assign, {"p": one_hot(everywhere, n_clusters).float()}
 
 
-def _assignment(centers: np.ndarray, run: Run) -> StudentTAssignment:
+def _layer(centers: np.ndarray, run: Run) -> StudentTAssignment:
     assign = StudentTAssignment(*centers.shape)
     with torch.no_grad():
         assign.centers.copy_(torch.from_numpy(centers))
@@ -218,8 +232,10 @@ def overclustered_round(
     Phase
     """
 
-    def start(run: Run) -> None:
-        run.module.assign = initial_assignment(run, min(2 * n_clusters, len(run.rows)), "graph")
+    def start(run: Run) -> dict[str, Tensor]:
+        twice = min(2 * n_clusters, len(run.rows))
+        run.module.assign, targets = start_partition(run, twice, "graph")
+        return targets
 
     def target(run: Run) -> dict[str, Tensor]:
         # without "q": it is no collapse when one of too many clusters dies

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from joblib import Memory
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ._net import PhaseNet, ShuffledBatches
@@ -114,15 +114,22 @@ class Trainer:
 
         def compute() -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
             self.train(phases, seed)
-            state = self.run.module.state_dict()
-            return {name: value.cpu().numpy() for name, value in state.items()}, self.history
+            trained = {name for phase in phases for step in phase.steps for name in step.trains}
+            state = {
+                name: value.cpu().numpy()
+                for name, value in self.run.module.state_dict().items()
+                if name.split(".")[0] in trained
+            }
+            return state, self.history
 
         if memory.location is None:
             self.train(phases, seed)
             return
         call = memory.cache(_call, ignore=["compute"])
         state, self.history = call(key, self.run.rows.X, compute)
-        self.run.module.load_state_dict({name: torch.tensor(v) for name, v in state.items()})
+        loaded = {name: torch.tensor(value) for name, value in state.items()}
+        self.run.module.load_state_dict(self.run.module.state_dict() | loaded)
+        self.progress.skip(sum(phase.epochs for phase in phases) - self.progress.bar.n)
 
     def branch(self, restart: int) -> Self:
         """A trainer that goes on from here with a module of its own."""
@@ -134,22 +141,23 @@ class Trainer:
         run.random_state = np.random.RandomState(seed)
         torch.manual_seed(seed)  # for draws that are not ours, as dropout's
         run.targets = {}
-        if phase.setup is not None:
-            phase.setup(run)
+        first_targets = phase.setup(run) if phase.setup is not None else {}
+        labels, sizes = self._refresh(phase)
+        run.targets |= first_targets or {}
         if not phase.epochs:
             return
-        labels, sizes = self._refresh(phase)
         guarded = sizes is not None and not _collapsed(sizes)
+        healthy = copy.deepcopy(run.module.state_dict())
         net = self._net(phase, seed)
         for epoch in range(1, phase.epochs + 1):
-            healthy = copy.deepcopy(run.module.state_dict())
+            finished = copy.deepcopy(run.module.state_dict())
             try:
                 net.fit_loop(run.rows, epochs=1)
             except KeyboardInterrupt:
-                run.module.load_state_dict(healthy)
+                run.module.load_state_dict(finished)
                 raise
             row = {"phase": phase.name, "epoch": epoch, **net.pop_losses()}
-            _refuse_divergence(row)
+            _refuse_divergence(row, run.module)
             row |= {"label_change": np.nan, "cluster_sizes": None}
             due = epoch % phase.refresh_every == 0 or epoch == phase.epochs
             if due:
@@ -164,6 +172,8 @@ class Trainer:
                 row["collapsed"] = True
                 _warn_collapse(row, sizes)
                 break
+            if due:
+                healthy = copy.deepcopy(run.module.state_dict())
             if due and phase.stop is not None and phase.stop(run):
                 self.converged = True
                 break
@@ -219,14 +229,17 @@ def _collapsed(sizes: np.ndarray) -> bool:
     return bool(sizes.min() == 0 or sizes.max() > _LARGEST_SHARE * sizes.sum())
 
 
-def _refuse_divergence(row: dict[str, Any]) -> None:
-    for name, value in row.items():
-        if isinstance(value, float) and not np.isfinite(value):
-            raise FloatingPointError(
-                f"Training diverged: the loss '{name}' is {value} in phase '{row['phase']}', "
-                f"epoch {row['epoch']}. Lower learning_rate, set precision='32', or check X "
-                "for outliers and columns of very unlike scale (scaling='standard')."
-            )
+def _refuse_divergence(row: dict[str, Any], module: nn.Module) -> None:
+    bad = [name for name, value in row.items() if isinstance(value, float) and value - value != 0]
+    what = f"the loss '{bad[0]}' is {row[bad[0]]}" if bad else ""
+    if not bad and not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
+        what = "the network's weights are not finite"
+    if what:
+        raise FloatingPointError(
+            f"Training diverged: {what} in phase '{row['phase']}', epoch {row['epoch']}. Lower "
+            "learning_rate, set precision='32', or check X for outliers and columns of very "
+            "unlike scale (scaling='standard')."
+        )
 
 
 def _warn_collapse(row: dict[str, Any], sizes: np.ndarray) -> None:

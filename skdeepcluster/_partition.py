@@ -156,9 +156,8 @@ def start_partition(
         Number of centers.
     init : {"auto", "overclustered", "graph", "k-means"}
         "k-means" is k-means on the embedding, the best inertia of 20 runs, as in the
-        paper. The others take three partitions: that one, k-means on the smoothed
-        embedding and on its directions; and keep the one with the smallest normalised cut
-        of the judge.
+        paper. The others also take k-means on the directions of the smoothed embedding, and
+        keep the partition with the smaller normalised cut of the judge.
 
     Returns
     -------
@@ -184,7 +183,7 @@ def start_partition(
     smooth = smooth_on_graph(points)
     length = np.linalg.norm(smooth, axis=1, keepdims=True)
     directions = smooth / np.maximum(length, np.finfo(np.float32).tiny)
-    partitions = [k_means(features).labels_ for features in (points, smooth, directions)]
+    partitions = [k_means(features).labels_ for features in (points, directions)]
     cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
     labels = partitions[int(np.argmin(cuts))]
     assign = _layer(_class_means(points, labels, n_clusters), run)

@@ -135,8 +135,8 @@ class Phase:
     schedule : callable
         From the share of the phase done, in [0, 1], to a factor on the learning rate.
     setup : callable, optional
-        ``(run) -> {name: tensor (n_samples, ...)} or None``, once before the first epoch; may replace
-        submodules. What it returns stands in for the first refresh, name by name.
+        ``(run) -> {name: tensor (n_samples, ...)} or None``, once before the first epoch; may
+        replace submodules. What it returns stands in for the first refresh, name by name.
     refresh : callable, optional
         ``(run) -> {name: tensor (n_samples, ...)}``, the per-sample targets, and the soft
         assignment under the name "q", from which label change and cluster sizes are read.

@@ -36,8 +36,6 @@ IDEC = PAPER | {"architecture": "mlp", "hidden_units": DEC_WIDTHS}
 CONFIGURATIONS = {
     "default": {},
     "default, flat rows": {},
-    "default, conv": {"architecture": "conv", "n_init": 1},
-    "no augmentation": {"augmentation": None},
     "no augmentation, conv": {"augmentation": None, "architecture": "conv"},
     "paper: CAE + k-means": PAPER | {"max_epochs": 0},
     "paper: DCEC": PAPER,
@@ -47,16 +45,17 @@ CONFIGURATIONS = {
 }
 PAPER_ROWS = ["paper: CAE + k-means", "paper: DCEC"]
 PLAN = [  # set, configurations, seeds
+    ("usps", ["KMeans", "default"], 5),
+    ("mnist_test", ["KMeans", "default"], 3),
     ("digits", ["KMeans", "default", "default, flat rows"], 5),
-    ("usps", ["KMeans", "default", "default, flat rows"], 5),
-    ("mnist_test", ["KMeans", "default", "default, flat rows"], 3),
-    ("optdigits", ["KMeans", "default"], 3),
+    ("r8", ["KMeans", "default"], 3),
     ("coil20_32", ["KMeans", "default"], 3),
     ("fashion_10k", ["KMeans", "default"], 3),
-    ("r8", ["KMeans", "default"], 3),
+    ("optdigits", ["KMeans", "default"], 3),
     ("20newsgroups", ["KMeans", "default"], 3),
-    ("usps", ["no augmentation, conv", *PAPER_ROWS], 5),
-    ("mnist_test", ["no augmentation, conv", *PAPER_ROWS], 3),
+    ("usps", ["default, flat rows", "no augmentation, conv", *PAPER_ROWS], 5),
+    ("mnist_test", ["default, flat rows", "no augmentation, conv", *PAPER_ROWS], 3),
+    ("usps", ["paper: DEC-conv", "paper: IDEC", "paper: DEC"], 3),
 ]
 
 

@@ -37,9 +37,10 @@ from .nn import conv_autoencoder, glorot_, mlp_autoencoder
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
-_LONGEST_AUTO_EPOCHS = 300  # an "auto" budget on tiny data: an epoch there is one update
+_SHORTEST_EPOCH = 8  # batches; an "auto" budget counts an epoch of less as this many
 _FULL_STRENGTH_SIDE = 16  # pixels from which augmentation has its full strength
 _SMALL_IMAGE = 32 * 32  # pixels up to which an MLP clusters as well as a conv net, and faster
+_NARROWEST_BFLOAT16 = 5  # pixels a side; see use_bfloat16
 _FIXED_IN_WARM_START = ("n_clusters", "n_components", "architecture", "hidden_units", "scaling")
 _WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
 
@@ -287,7 +288,9 @@ class BaseDeepClusterer(
             run,
             self.batch_size,
             self._augmentation(),
-            use_bfloat16(self.precision, run.rows.device),
+            use_bfloat16(
+                self.precision, run.rows, run.module, own=isinstance(self.architecture, str)
+            ),
             list(self.callbacks or []),
             Progress(
                 int(self.verbose), type(self).__name__, sum(p.epochs for p in [*shared, *own])
@@ -313,7 +316,7 @@ class BaseDeepClusterer(
         """An epoch budget; "auto" is a number of updates, whatever the size of the data."""
         if parameter == "auto":
             an_epoch = updates_per_epoch(len(run.rows), self.batch_size)
-            return min(_LONGEST_AUTO_EPOCHS, -(-updates // an_epoch))
+            return math.ceil(updates / max(an_epoch, _SHORTEST_EPOCH))
         return int(parameter)
 
     def _memory_key(self, rows: Rows, seed: int) -> dict[str, Any]:
@@ -366,7 +369,7 @@ class BaseDeepClusterer(
         Returns
         -------
         labels : ndarray of shape (n_samples,), int32
-            In ``0 .. n_clusters - 1``; equal to ``labels_`` on the training samples. The
+            Numbers in ``0 .. n_clusters - 1``; equal to ``labels_`` on the training samples. The
             answer for a row does not depend on the other rows.
         """
         return self._labels(self._check(X))
@@ -402,7 +405,7 @@ class BaseDeepClusterer(
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components)
-            float32 for float32 input, float64 otherwise.
+            Rows of numbers, float32 for float32 input, float64 otherwise.
         """
         X = self._check(X)
         return np.concatenate([z.cpu().numpy() for _, _, z, _ in self._stream(X)]).astype(
@@ -556,26 +559,51 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-def use_bfloat16(precision: str, device: torch.device) -> bool:
+def use_bfloat16(precision: str, rows: Rows, module: nn.Module, *, own: bool) -> bool:
     """Whether to train in bfloat16; "auto" does where the hardware multiplies in it.
+
+    On CPU, torch 2.13 returns arbitrary gradients for a bfloat16 convolution of a map that is
+    one pixel wide, as ours are in images narrower than 5 pixels. "auto" keeps off that
+    and off the convolutions of other networks, "bf16" is refused.
 
     Parameters
     ----------
     precision : {"auto", "32", "bf16"}
         The parameter of the estimators.
-    device : torch.device
-        Where training runs.
+    rows : Rows
+        Training samples, on the training device.
+    module : torch.nn.Module
+        What is trained.
+    own : bool
+        Whether the network is one of this package.
 
     Returns
     -------
     bool
+
+    Raises
+    ------
+    ValueError
+        If "bf16" is known to be wrong here.
     """
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
+    if precision == "32":
+        return False
+    on_cpu = rows.device.type == "cpu"
+    convolves = any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in module.modules())
+    narrow = own and on_cpu and convolves and min(rows.sample_shape[1:]) < _NARROWEST_BFLOAT16
+    if precision == "bf16":
+        if narrow:
+            raise ValueError(
+                f"precision='bf16' on images of shape {rows.sample_shape}: torch's bfloat16 "
+                "convolutions are wrong on CPU for sides under "
+                f"{_NARROWEST_BFLOAT16} pixels. Set precision='32' or architecture='mlp'."
+            )
+        return True
+    if rows.device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    capabilities = torch.cpu.get_capabilities() if on_cpu else {}
+    fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return fast and not narrow and (own or not convolves)
 
 
 def _check_autoencoder(pair: Any, rows: Rows, n_components: int) -> None:

@@ -96,11 +96,12 @@ class DCEC(BaseDeepClusterer):
         "auto" alternates between "overclustered" and "graph" in the restarts.
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of the autoencoder alone. "auto" is 2400 batches, at most 300 epochs.
+        Epochs of the autoencoder alone. "auto" is as many as make 2400 batches, an epoch of
+        less than 8 batches counted as 8.
 
     max_epochs : "auto" or int, default="auto"
         Most epochs of the clustering phase; 0 leaves the start partition as it is. "auto"
-        is 1000 batches, at most 300 epochs.
+        is as many as make 1000 batches, counted in the same way.
 
     batch_size : int, default=256
         Samples a batch, at least 2.
@@ -124,7 +125,9 @@ class DCEC(BaseDeepClusterer):
 
     precision : {"auto", "32", "bf16"}, default="auto"
         "bf16" multiplies matrices in bfloat16 while training; losses, distances and all of
-        inference stay in float32. "auto" does so where the hardware does.
+        inference stay in float32. "auto" does so where the hardware does, but on CPU not for
+        convolutions of a network of yours or of images under 5 pixels a side, which torch 2.13
+        gets wrong.
 
     warm_start : bool, default=False
         Whether fit goes on with the clustering phase from the last fit's state.

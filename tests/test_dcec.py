@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -488,14 +489,14 @@ def test_auto_budgets_are_numbers_of_updates(monkeypatch):
     X, _ = digits()
     monkeypatch.setattr(_dcec, "_PRETRAIN_UPDATES", 50)
     monkeypatch.setattr(_dcec, "_CLUSTER_UPDATES", 31)
-    model = dcec(pretrain_epochs="auto", max_epochs="auto").fit(X)
+    parameters = {"pretrain_epochs": "auto", "max_epochs": "auto", "tol": 0.0}
+    model = dcec(**parameters).fit(X)
     phases = [row["phase"] for row in model.history_]
-    # 6 batches an epoch
-    assert phases == ["pretrain"] * 9 + ["cluster"] * 6
-    # tiny data has at most 300 epochs
-    monkeypatch.setattr(_dcec, "_PRETRAIN_UPDATES", 10_000)
-    model.set_params(batch_size=82, max_epochs=0).fit(X)
-    assert model.n_iter_ == 300
+    # 6 batches an epoch, which count as 8
+    assert phases == ["pretrain"] * math.ceil(50 / 8) + ["cluster"] * math.ceil(31 / 8)
+    # 9 batches an epoch of 10 rows
+    model.set_params(batch_size=10, max_epochs=0).fit(X[:90])
+    assert model.n_iter_ == math.ceil(50 / 9)
 
 
 # ---------------------------------------------------------------- quality

@@ -15,12 +15,13 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, PassthroughScoring
 from torch import nn
 
-from skdeepcluster import _training
+from skdeepcluster import DCEC, _training
 from skdeepcluster._data import Rows, Scaler
 from skdeepcluster._net import PhaseNet, ShuffledBatches
 from skdeepcluster._phases import Phase, Run, Step
 from skdeepcluster._training import Progress, Trainer, updates_per_epoch
 from skdeepcluster.functional import constant, cosine, one_cycle
+from skdeepcluster.nn import conv_autoencoder, glorot_
 
 each = pytest.mark.parametrize("estimator", ESTIMATORS)
 
@@ -911,3 +912,29 @@ def test_collapse_rule():
     assert _training._collapsed(np.array([5, 0]))
     assert _training._collapsed(np.array([91, 9]))
     assert not _training._collapsed(np.array([90, 10]))
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 5), (1, 16, 5), (3, 9, 14), (1, 28, 28)])
+def test_bfloat16_convolutions_have_the_gradient_of_float32(shape):
+    # torch 2.13 on CPU gives arbitrary ones for maps that are one pixel wide
+    x = torch.rand(16, *shape, generator=torch.Generator().manual_seed(0))
+    encoder, decoder = conv_autoencoder(shape, 4)
+    for part in (encoder, decoder):
+        glorot_(part, torch.Generator().manual_seed(0))
+    weights = [*encoder.parameters(), *decoder.parameters()]
+
+    def gradients(enabled):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            x_hat = decoder(encoder(x))
+        return torch.autograd.grad((x_hat.float() - x).square().mean(), weights)
+
+    for wide, narrow in zip(gradients(False), gradients(True), strict=True):
+        assert (narrow - wide).norm() < 0.2 * wide.norm() + 1e-6  # 8 bits of mantissa, 6 layers
+
+
+def test_bfloat16_is_refused_where_it_is_wrong():
+    X = np.random.RandomState(0).uniform(size=(40, 1, 8, 4)).astype(np.float32)
+    model = DCEC(2, architecture="conv", precision="bf16", pretrain_epochs=1, max_epochs=0)
+    with pytest.raises(ValueError, match=r"precision='32'"):
+        model.fit(X)
+    assert np.isfinite(model.set_params(precision="auto", n_init=1).fit(X).transform(X)).all()

@@ -1,6 +1,7 @@
 """The one door for data: what every method accepts, how it is scaled, how it is batched."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -286,41 +287,40 @@ class Rows(Dataset):  # type: ignore[type-arg]
         self.scaler = scaler
         self.sample_shape = image_shape or (X.shape[1],)
         self.device = device
-        self._scaled: np.ndarray | Tensor | None = None
-        if resident and not sp.issparse(X):
-            on_device = device.type == "cuda" and (
-                4 * X.shape[0] * X.shape[1] < torch.cuda.mem_get_info(device)[0] // 2
+        self._scaled: Tensor | None = None  # the copy
+        self._view: Tensor | None = None  # X itself, to be scaled batch by batch
+        if sp.issparse(X):
+            return
+        on_device = device.type == "cuda" and (
+            4 * X.shape[0] * X.shape[1] < torch.cuda.mem_get_info(device)[0] // 2
+        )
+        if X.dtype == np.float32 and X.flags.c_contiguous and not (resident and on_device):
+            with warnings.catch_warnings():
+                # X may be read-only, and is only read
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                self._view = torch.from_numpy(X)
+            self._shift = torch.from_numpy(scaler.shift.astype(np.float32))
+            self._factor = torch.from_numpy(scaler.factor.astype(np.float32))
+        elif resident:
+            self._scaled = torch.empty(
+                X.shape, dtype=torch.float32, device=device if on_device else None
             )
-            if on_device or X.dtype != np.float32 or not X.flags.c_contiguous:
-                self._scaled = self._scale_all(on_device)
-
-    def _scale_all(self, on_device: bool) -> np.ndarray | Tensor:
-        if on_device:
-            out = torch.empty(self.X.shape, dtype=torch.float32, device=self.device)
-            for rows in _row_chunks(*self.X.shape):
-                out[rows] = torch.from_numpy(self.scaler(self.X[rows])).to(self.device)
-            return out
-        scaled = np.empty(self.X.shape, dtype=np.float32)
-        for rows in _row_chunks(*self.X.shape):
-            scaled[rows] = self.scaler(self.X[rows])
-        return scaled
+            for rows in _row_chunks(*X.shape):
+                self._scaled[rows] = torch.from_numpy(scaler(X[rows]))
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
     def take(self, index: np.ndarray) -> Tensor:
         """The samples at `index`, of shape ``(len(index), *sample_shape)``."""
-        if isinstance(self._scaled, Tensor):
-            batch = self._scaled[torch.from_numpy(index).to(self.device)]
+        if self._scaled is not None:
+            batch = self._scaled[torch.from_numpy(index).to(self._scaled.device)]
+        elif self._view is not None:
+            batch = self._view[torch.from_numpy(index)].sub_(self._shift).mul_(self._factor)
         else:
-            if self._scaled is not None:
-                rows = self._scaled.take(index, axis=0)
-            elif sp.issparse(self.X):
-                rows = self.scaler(self.X[index].toarray())
-            else:
-                rows = self.scaler(self.X[index])
-            batch = torch.from_numpy(rows).to(self.device)
-        return batch.view(-1, *self.sample_shape)
+            rows = self.X[index]
+            batch = torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))
+        return batch.to(self.device).view(-1, *self.sample_shape)
 
     def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
         """All samples in order, as (rows, batch), every batch of the same size."""

@@ -1,5 +1,6 @@
 """One optimiser per step and named losses, on top of skorch; nothing else."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -142,10 +143,11 @@ class PhaseNet(NeuralNet):
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Losses of the step on a batch, summed and differentiated."""
-        self._set_training(True)
+        if not self.module_.training:
+            self._set_training(True)
         with torch.autocast(self.run.rows.device.type, torch.bfloat16, enabled=self.autocast):
             losses = self.step_.losses(self.module_, batch)
-        loss = torch.stack(list(losses.values())).sum()
+        loss = functools.reduce(torch.add, losses.values())
         loss.backward()  # type: ignore[no-untyped-call]
         for name, value in losses.items():
             self.losses_.setdefault(name, []).append(value.detach())

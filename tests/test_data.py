@@ -842,10 +842,10 @@ def test_one_float32_copy_of_the_rest(name, tmp_path):
     data = VECTORS[name](tmp_path)
     checked, rows = door(data)
     assert np.shares_memory(checked, data.numpy() if isinstance(data, torch.Tensor) else data)
-    assert isinstance(rows._scaled, np.ndarray)
-    assert rows._scaled.dtype == np.float32
+    assert isinstance(rows._scaled, torch.Tensor)
+    assert rows._scaled.dtype == torch.float32
     assert rows._scaled.shape == (60, 16)
-    assert rows._scaled.flags.c_contiguous
+    assert rows._scaled.is_contiguous()
 
 
 def test_sparse_samples_stay_sparse():

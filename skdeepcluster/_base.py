@@ -1,6 +1,5 @@
 """What all estimators share: fit, predict, transform, score, seeding, labels."""
 
-import contextlib
 import copy
 import dataclasses
 import math
@@ -21,7 +20,9 @@ from sklearn.utils import ClassifierTags, Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory
 from torch import Tensor, nn
 
+from ._architecture import build_autoencoder
 from ._data import Rows, Scaler, check_X, resolve_image_shape
+from ._device import local_torch_seed, resolve_device, use_bfloat16
 from ._partition import input_graph, normalized_cut
 from ._phases import Phase, Run, forward_batches
 from ._sklearn import (
@@ -31,18 +32,14 @@ from ._sklearn import (
     StrOptions,
     _fit_context,
 )
-from ._training import InterruptedTraining, Progress, Trainer, updates_per_epoch
+from ._training import InterruptedTraining, Progress, Trainer, updates_per_epoch, warn_collapse
 from .augment import random_affine
-from .nn import conv_autoencoder, glorot_, mlp_autoencoder
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 _SHORTEST_EPOCH = 8  # batches; an "auto" budget counts an epoch of less as this many
 _FULL_STRENGTH_SIDE = 16  # pixels from which augmentation has its full strength
-_SMALL_IMAGE = 32 * 32  # pixels up to which an MLP clusters as well as a conv net, and faster
-_NARROWEST_BFLOAT16 = 5  # pixels a side; see use_bfloat16
 _FIXED_IN_WARM_START = ("n_clusters", "n_components", "architecture", "hidden_units", "scaling")
-_WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
 
 
 class BaseDeepClusterer(
@@ -163,6 +160,7 @@ class BaseDeepClusterer(
         trainer = self._best_training(rows, again)
         self.module_ = trainer.run.module.eval()
         self.history_ = trainer.history
+        warn_collapse(self.history_)
         self.n_iter_ = len(trainer.history)
         self.converged_ = trainer.converged
         self._set_labels(X)
@@ -180,7 +178,7 @@ class BaseDeepClusterer(
         if not again and (self.init != "k-means" or n_init > 1):
             judge = input_graph(rows, np.random.RandomState(seed))
         best: tuple[float, Trainer] | None = None
-        with _local_torch_seed(seed, rows.device):
+        with local_torch_seed(seed, rows.device):
             run = Run(self._initial_module(rows, seed, again), rows, judge)
             shared = [] if again else [p for p in self._phases(run) if p.cached]
             trunk = trainer = self._trainer(run, shared, n_init, again)
@@ -236,47 +234,12 @@ class BaseDeepClusterer(
         if again:
             module: nn.Module = copy.deepcopy(self.module_)
         else:
-            module = self._module(*self._autoencoder(rows, seed))
+            module = self._module(
+                *build_autoencoder(
+                    self.architecture, rows, self.n_components, self.hidden_units, seed
+                )
+            )
         return module.to(rows.device)
-
-    def _autoencoder(self, rows: Rows, seed: int) -> tuple[nn.Module, nn.Module]:
-        """Encoder and decoder by ``architecture``."""
-        shape, architecture = rows.sample_shape, self.architecture
-        if architecture == "auto":
-            small = self.image_shape_ is None or math.prod(shape[1:]) <= _SMALL_IMAGE
-            architecture = "mlp" if small else "conv"
-        if architecture == "conv" and self.image_shape_ is None:
-            raise ValueError(
-                "architecture='conv' needs images: pass X of shape (n_samples, channels, height, "
-                "width), or flat rows with image_shape=(channels, height, width)."
-            )
-        generator = torch.Generator().manual_seed(seed)
-        if isinstance(architecture, str):
-            if architecture == "conv":
-                pair = conv_autoencoder(shape, self.n_components)
-            else:
-                pair = mlp_autoencoder(shape, self.n_components, self._widths(rows.X.shape[1]))
-            for part in pair:
-                glorot_(part, generator)
-            return pair
-        if isinstance(architecture, tuple):
-            pair = copy.deepcopy(architecture)
-        else:
-            pair = architecture(shape, self.n_components)
-        _check_autoencoder(pair, rows, self.n_components)
-        return pair
-
-    def _widths(self, n_features: int) -> tuple[int, ...]:
-        """Hidden widths of the encoder; "auto" bounds the weights of very wide data."""
-        if self.hidden_units == "auto":
-            return (min(512, max(32, _WIDE_LAYER // n_features)), 256)
-        widths = tuple(self.hidden_units)
-        if not all(isinstance(width, Integral) and int(width) > 0 for width in widths):
-            raise ValueError(
-                f"hidden_units={self.hidden_units!r} must hold positive integers, for instance "
-                "(500, 500, 2000), or be 'auto'."
-            )
-        return widths
 
     def _trainer(self, run: Run, shared: list[Phase], n_init: int, again: bool) -> Trainer:
         own = [
@@ -525,125 +488,6 @@ class BaseDeepClusterer(
         if "module_" in state and self._device.type != "cpu":
             state["module_"] = copy.deepcopy(self.module_).cpu()
         return state
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device that a parameter names; "auto" is cuda, then mps, then cpu.
-
-    Parameters
-    ----------
-    device : str or torch.device
-        "auto", or what torch accepts.
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    ValueError
-        If the device is unknown or not there.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.zeros(1, device=resolved).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"device={device!r} cannot be used here: {str(error).splitlines()[0]}. Use 'auto', "
-            "'cpu' or a device that torch sees."
-        ) from error
-    return resolved
-
-
-def use_bfloat16(precision: str, rows: Rows, module: nn.Module, *, own: bool) -> bool:
-    """Whether to train in bfloat16; "auto" does where the hardware multiplies in it.
-
-    On CPU, torch 2.13 returns arbitrary gradients for a bfloat16 convolution of a map that is
-    one pixel wide, as ours are in images narrower than 5 pixels. "auto" keeps off that
-    and off the convolutions of other networks, "bf16" is refused.
-
-    Parameters
-    ----------
-    precision : {"auto", "32", "bf16"}
-        The parameter of the estimators.
-    rows : Rows
-        Training samples, on the training device.
-    module : torch.nn.Module
-        What is trained.
-    own : bool
-        Whether the network is one of this package.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    ValueError
-        If "bf16" is known to be wrong here.
-    """
-    if precision == "32":
-        return False
-    on_cpu = rows.device.type == "cpu"
-    convolves = any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in module.modules())
-    narrow = own and on_cpu and convolves and min(rows.sample_shape[1:]) < _NARROWEST_BFLOAT16
-    if precision == "bf16":
-        if narrow:
-            raise ValueError(
-                f"precision='bf16' on images of shape {rows.sample_shape}: torch's bfloat16 "
-                "convolutions are wrong on CPU for sides under "
-                f"{_NARROWEST_BFLOAT16} pixels. Set precision='32' or architecture='mlp'."
-            )
-        return True
-    if rows.device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities() if on_cpu else {}
-    fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return fast and not narrow and (own or not convolves)
-
-
-def _check_autoencoder(pair: Any, rows: Rows, n_components: int) -> None:
-    """Refuse a user's encoder and decoder that do not fit the data or each other."""
-    if (
-        not isinstance(pair, tuple | list)
-        or len(pair) != 2
-        or not all(isinstance(part, nn.Module) for part in pair)
-    ):
-        raise ValueError(
-            f"architecture gives {pair!r}; a pair (encoder, decoder) of torch.nn.Module is needed."
-        )
-    encoder, decoder = (copy.deepcopy(part).eval() for part in pair)
-    x = rows.take(np.arange(2)).cpu()
-    with torch.no_grad():
-        try:
-            z = encoder.cpu()(x)
-        except RuntimeError as error:
-            raise ValueError(
-                f"The encoder fails on a float32 batch of shape {tuple(x.shape)}: {error}"
-            ) from error
-        if tuple(z.shape) != (2, n_components):
-            raise ValueError(
-                f"The encoder maps samples of shape {tuple(x.shape)} to {tuple(z.shape)}; "
-                f"(2, n_components={n_components}) is needed. Change n_components or the encoder."
-            )
-        x_hat = decoder.cpu()(z)
-    if x_hat.shape != x.shape:
-        raise ValueError(
-            f"The decoder gives shape {tuple(x_hat.shape)} for samples of shape {tuple(x.shape)}; "
-            "they must be equal."
-        )
-
-
-@contextlib.contextmanager
-def _local_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generator, which a user's network draws from, and put it back."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _augment_by(

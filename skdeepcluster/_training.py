@@ -170,7 +170,6 @@ class Trainer:
             if guarded and _collapsed(sizes):
                 run.module.load_state_dict(healthy)
                 row["collapsed"] = True
-                _warn_collapse(row, sizes)
                 break
             if due:
                 healthy = copy.deepcopy(run.module.state_dict())
@@ -242,14 +241,25 @@ def _refuse_divergence(row: dict[str, Any], module: nn.Module) -> None:
         )
 
 
-def _warn_collapse(row: dict[str, Any], sizes: np.ndarray) -> None:
-    what = f"{int((sizes == 0).sum())} of {len(sizes)} clusters are empty"
-    if sizes.min() > 0:
-        what = f"one cluster holds {sizes.max() / sizes.sum():.0%} of the samples"
-    warnings.warn(
-        f"Clusters collapsed in phase '{row['phase']}', epoch {row['epoch']}: {what}. The last "
-        "healthy state is kept. Fewer clusters, a smaller learning_rate or a longer pretraining "
-        "may help.",
-        ConvergenceWarning,
-        stacklevel=6,
-    )
+def warn_collapse(history: list[dict[str, Any]]) -> None:
+    """Warn where a training was ended by a collapse of its clusters.
+
+    Parameters
+    ----------
+    history : list of dict
+        The rows of the training.
+    """
+    for row in history:
+        if not row.get("collapsed"):
+            continue
+        sizes = np.array(row["cluster_sizes"])
+        what = f"{int((sizes == 0).sum())} of {len(sizes)} clusters are empty"
+        if sizes.min() > 0:
+            what = f"one cluster holds {sizes.max() / sizes.sum():.0%} of the samples"
+        warnings.warn(
+            f"Clusters collapsed in phase '{row['phase']}', epoch {row['epoch']}: {what}. The last "
+            "healthy state is kept. Fewer clusters, a smaller learning_rate or a longer "
+            "pretraining may help.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,111 @@
+"""The autoencoder that the parameters ``architecture`` and ``hidden_units`` stand for."""
+
+import copy
+import math
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ._data import Rows
+from .nn import conv_autoencoder, glorot_, mlp_autoencoder
+
+_SMALL_IMAGE = 32 * 32  # pixels up to which an MLP clusters as well as a conv net, and faster
+_WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
+
+
+def build_autoencoder(
+    architecture: Any, rows: Rows, n_components: int, hidden_units: Any, seed: int
+) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder for the samples, ours initialised from the seed.
+
+    Parameters
+    ----------
+    architecture, n_components, hidden_units
+        The parameters of the estimators.
+    rows : Rows
+        Training samples.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    encoder, decoder : torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If the parameters do not fit the samples or each other.
+    """
+    shape = rows.sample_shape
+    images = len(shape) == 3
+    if architecture == "auto":
+        small = not images or math.prod(shape[1:]) <= _SMALL_IMAGE
+        architecture = "mlp" if small else "conv"
+    if architecture == "conv" and not images:
+        raise ValueError(
+            "architecture='conv' needs images: pass X of shape (n_samples, channels, height, "
+            "width), or flat rows with image_shape=(channels, height, width)."
+        )
+    if isinstance(architecture, str):
+        generator = torch.Generator().manual_seed(seed)
+        if architecture == "conv":
+            pair = conv_autoencoder(shape, n_components)
+        else:
+            pair = mlp_autoencoder(shape, n_components, _widths(hidden_units, rows.X.shape[1]))
+        for part in pair:
+            glorot_(part, generator)
+        return pair
+    if isinstance(architecture, tuple):
+        pair = copy.deepcopy(architecture)
+    else:
+        pair = architecture(shape, n_components)
+    _check_autoencoder(pair, rows, n_components)
+    return pair
+
+
+def _widths(hidden_units: Any, n_features: int) -> tuple[int, ...]:
+    """Hidden widths of the encoder; "auto" bounds the weights of very wide data."""
+    if hidden_units == "auto":
+        return (min(512, max(32, _WIDE_LAYER // n_features)), 256)
+    widths = tuple(hidden_units)
+    if not all(isinstance(width, Integral) and int(width) > 0 for width in widths):
+        raise ValueError(
+            f"hidden_units={hidden_units!r} must hold positive integers, for instance "
+            "(500, 500, 2000), or be 'auto'."
+        )
+    return widths
+
+
+def _check_autoencoder(pair: Any, rows: Rows, n_components: int) -> None:
+    """Refuse a user's encoder and decoder that do not fit the data or each other."""
+    if (
+        not isinstance(pair, tuple | list)
+        or len(pair) != 2
+        or not all(isinstance(part, nn.Module) for part in pair)
+    ):
+        raise ValueError(
+            f"architecture gives {pair!r}; a pair (encoder, decoder) of torch.nn.Module is needed."
+        )
+    encoder, decoder = (copy.deepcopy(part).eval() for part in pair)
+    x = rows.take(np.arange(2)).cpu()
+    with torch.no_grad():
+        try:
+            z = encoder.cpu()(x)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The encoder fails on a float32 batch of shape {tuple(x.shape)}: {error}"
+            ) from error
+        if tuple(z.shape) != (2, n_components):
+            raise ValueError(
+                f"The encoder maps samples of shape {tuple(x.shape)} to {tuple(z.shape)}; "
+                f"(2, n_components={n_components}) is needed. Change n_components or the encoder."
+            )
+        x_hat = decoder.cpu()(z)
+    if x_hat.shape != x.shape:
+        raise ValueError(
+            f"The decoder gives shape {tuple(x_hat.shape)} for samples of shape {tuple(x.shape)}; "
+            "they must be equal."
+        )

@@ -15,7 +15,7 @@ from sklearn.neighbors import kneighbors_graph
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ._data import Rows
+from ._data import INFERENCE_BATCH, Rows
 from ._phases import Batch, Phase, Run, Step
 from .functional import kl_divergence, reconstruction_error, target_distribution
 from .nn import ClusteringAutoencoder, StudentTAssignment
@@ -187,12 +187,12 @@ def start_partition(
     cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
     labels = partitions[int(np.argmin(cuts))]
     assign = _layer(_class_means(points, labels, n_clusters), run)
-    with torch.no_grad():
-        everywhere = assign(torch.from_numpy(Z).to(run.rows.device)).argmax(dim=1)
     # rows outside the graph take the nearest center
-    everywhere[torch.from_numpy(nodes).to(everywhere.device)] = torch.from_numpy(labels).to(
-        everywhere
-    )
+    with torch.no_grad():
+        batches = torch.split(torch.from_numpy(Z).to(run.rows.device), INFERENCE_BATCH)
+        everywhere = torch.cat([assign(z).argmax(dim=1) for z in batches])
+    where = torch.from_numpy(nodes).to(everywhere.device)
+    everywhere[where] = torch.from_numpy(labels).to(everywhere)
     return assign, {"p": one_hot(everywhere, n_clusters).float()}
 
 

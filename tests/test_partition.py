@@ -1,0 +1,133 @@
+"""The start partition and the judge of partitions: formulas, choices, bounds."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import adjusted_rand_score
+from torch import nn
+
+from skdeepcluster import DCEC, _base, _partition
+from skdeepcluster._data import Rows, Scaler
+from skdeepcluster._partition import (
+    input_graph,
+    neighbor_graph,
+    normalized_cut,
+    resolve_init,
+    smooth_on_graph,
+    start_partition,
+)
+from skdeepcluster._phases import Run
+from skdeepcluster.nn import ClusteringAutoencoder, StudentTAssignment
+
+TWO_PAIRS = np.array([[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]])  # a path of 4
+
+
+def run_on(X, n_clusters=3):
+    """A run whose embedding is the samples themselves."""
+    X = np.asarray(X, dtype=np.float32)
+    rows = Rows(X, Scaler.fit(X, "none", images=False), None, torch.device("cpu"), resident=True)
+    assign = StudentTAssignment(n_clusters, X.shape[1])
+    module = ClusteringAutoencoder(nn.Identity(), nn.Identity(), assign)
+    random_state = np.random.RandomState(0)
+    return Run(module, rows, input_graph(rows, random_state), random_state=random_state)
+
+
+def hard_labels(targets):
+    assert set(targets["p"].unique().tolist()) <= {0.0, 1.0}
+    assert (targets["p"].sum(dim=1) == 1).all()
+    return targets["p"].argmax(dim=1).numpy()
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 0, 1, 1], 2 / 3),  # each half has volume 3 and sends 1 edge outside
+        ([0, 1, 1, 1], 1 / 1 + 1 / 5),
+        ([0, 0, 0, 0], 1.0),  # the empty cluster counts 1
+        ([0, 1, 0, 1], 2.0),
+    ],
+)
+def test_normalized_cut_by_hand(labels, expected):
+    cut = normalized_cut(sp.csr_array(TWO_PAIRS), np.array(labels), 2)
+    assert cut == pytest.approx(expected, rel=1e-12)
+
+
+def test_neighbor_graph_is_symmetric_and_joins_neighbours():
+    X = np.array([[0.0], [1.0], [3.0], [3.5]])
+    graph = neighbor_graph(X, n_neighbors=1).toarray()
+    np.testing.assert_array_equal(graph, [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]])
+    assert (neighbor_graph(X, n_neighbors=99).toarray() == 1 - np.eye(4)).all()
+
+
+def test_smoothing_is_the_lazy_random_walk():
+    Z = np.random.default_rng(0).normal(size=(30, 3))
+    distances = np.square(Z[:, None] - Z).sum(axis=2)
+    np.fill_diagonal(distances, np.inf)
+    walk = np.zeros((30, 30))
+    np.put_along_axis(walk, np.argsort(distances, axis=1)[:, :10], 0.1, axis=1)
+    lazy = 0.5 * (np.eye(30) + walk)
+    expected = np.linalg.matrix_power(lazy, 7) @ Z
+    np.testing.assert_allclose(smooth_on_graph(Z, n_steps=7), expected, rtol=1e-10)
+
+
+def test_input_graph_draws_a_bounded_number_of_rows(monkeypatch):
+    monkeypatch.setattr(_partition, "_MAX_ROWS", 40)
+    X, _ = load_digits(return_X_y=True)
+    nodes, graph = run_on(X[:100]).judge
+    assert len(nodes) == 40
+    assert len(np.unique(nodes)) == 40
+    assert graph.shape == (40, 40)
+
+
+@pytest.mark.parametrize("n_nodes", [10_000, 60])
+def test_start_partition_covers_all_rows(monkeypatch, n_nodes):
+    monkeypatch.setattr(_partition, "_MAX_ROWS", n_nodes)
+    X, y = make_blobs(150, centers=[[0, 8, 0], [8, 0, 0], [0, 0, 8]], random_state=0)
+    assign, targets = start_partition(run_on(X), 3, "graph")
+    labels = hard_labels(targets)
+    assert adjusted_rand_score(y, labels) == 1.0
+    if n_nodes > 150:
+        means = [X[labels == k].mean(axis=0) for k in range(3)]
+        np.testing.assert_allclose(assign.centers.detach(), means, rtol=1e-4)
+
+
+def test_start_partition_finds_clusters_on_a_line():
+    # their directions are two, so k-means on directions cannot tell the three
+    X, y = make_blobs(150, centers=[[2, 2], [9, 9], [30, 30]], cluster_std=0.5, random_state=0)
+    _, targets = start_partition(run_on(X), 3, "graph")
+    assert adjusted_rand_score(y, hard_labels(targets)) == 1.0
+
+
+def test_k_means_start_needs_no_first_target():
+    X, _ = make_blobs(60, centers=3, random_state=0)
+    assign, targets = start_partition(run_on(X), 3, "k-means")
+    assert targets == {}
+    assert assign.centers.shape == (3, 2)
+
+
+def test_auto_alternates_between_restarts():
+    assert [resolve_init("auto", restart) for restart in range(4)] == [
+        "overclustered",
+        "graph",
+        "overclustered",
+        "graph",
+    ]
+    assert resolve_init("k-means", 1) == "k-means"
+
+
+def test_the_restart_with_the_smallest_cut_is_kept(monkeypatch):
+    cuts, labels = iter([3.0, 1.0, 2.0]), []
+
+    def judge(graph, found, n_clusters):
+        labels.append(found)
+        return next(cuts)
+
+    monkeypatch.setattr(_base, "normalized_cut", judge)
+    X, _ = load_digits(return_X_y=True)
+    budget = {"pretrain_epochs": 2, "max_epochs": 2, "hidden_units": (16,), "init": "k-means"}
+    model = DCEC(10, n_init=3, random_state=0, **budget).fit(X[:200])
+    assert len(labels) == 3
+    assert not np.array_equal(labels[1], labels[0])
+    np.testing.assert_array_equal(model.labels_, labels[1])

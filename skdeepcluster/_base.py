@@ -428,7 +428,7 @@ class BaseDeepClusterer(
         total, count = 0.0, 0
         for where, x, z, q in self._stream(self._check(X), ordered=False):
             with torch.no_grad():
-                total += float(self._objective(x, z, q).double().sum())
+                total += float(self._objective(x, z, q).cpu().double().sum())  # mps has no float64
             count = where.stop
         return -total / count
 

@@ -151,6 +151,11 @@ def resolve_image_shape(
             "It is (channels, height, width), or (height, width) for one channel, and its "
             "product must be the number of features."
         )
+    if found is None and shape[-1] in (1, 3, 4) and shape[0] > 4:
+        raise ValueError(
+            f"image_shape={tuple(image_shape)} looks like channels last. It is (channels, height, "
+            "width): reshape to images, X.transpose(0, 3, 1, 2), and leave image_shape out."
+        )
     if found is not None and shape != found:
         raise ValueError(
             f"image_shape={tuple(image_shape)} but X holds images of shape {found}. "

@@ -92,7 +92,8 @@ class DCEC(BaseDeepClusterer):
         The start partition. "k-means" is the paper's: 20 runs of k-means on the embedding.
         "graph" also tries k-means on the embedding smoothed over its own neighbour graph,
         and takes the partition that cuts the neighbour graph of the samples least.
-        "overclustered" trains a round with twice the clusters, then does as "graph".
+        "overclustered" first trains a round with twice the clusters, as many epochs as make
+        600 batches, then does as "graph".
         "auto" alternates between "overclustered" and "graph" in the restarts.
 
     pretrain_epochs : "auto" or int, default="auto"
@@ -203,6 +204,13 @@ class DCEC(BaseDeepClusterer):
     Clusters that are empty after training, or that die in it, raise a
     :class:`~sklearn.exceptions.ConvergenceWarning`; training that diverges raises
     :class:`FloatingPointError`.
+
+    Ctrl-C ends the fit, not the program: the estimator is fitted, with the best restart that
+    was finished or else the last finished epoch, and a ConvergenceWarning says so. A grid
+    search goes on with its next fit.
+
+    Where other jobs share the machine, one thread is faster than all:
+    ``torch.set_num_threads(1)``, or OMP_NUM_THREADS=1 in the environment.
 
     Torch's global random generator is forked and reseeded during fit, so fits in threads
     of one process disturb each other where a network of yours draws from it: use processes.

@@ -1021,3 +1021,9 @@ def test_the_score_is_the_mean_over_rows():
     single = [model.score(X[i : i + 1]) for i in range(60)]
     # sums of float32 terms of order 1, added in float64
     assert model.score(X) == pytest.approx(np.mean(single), rel=1e-6)
+
+
+def test_image_shape_with_channels_last_is_refused():
+    X = np.random.default_rng(0).uniform(size=(20, 8 * 8 * 3))
+    with pytest.raises(ValueError, match=r"channels last.*transpose"):
+        tiny(image_shape=(8, 8, 3)).fit(X)

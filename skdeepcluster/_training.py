@@ -147,10 +147,9 @@ class Trainer:
         if not phase.epochs:
             return
         guarded = sizes is not None and not _collapsed(sizes)
-        healthy = copy.deepcopy(run.module.state_dict())
+        finished = healthy = copy.deepcopy(run.module.state_dict())
         net = self._net(phase, seed)
         for epoch in range(1, phase.epochs + 1):
-            finished = copy.deepcopy(run.module.state_dict())
             try:
                 net.fit_loop(run.rows, epochs=1)
             except KeyboardInterrupt:
@@ -171,8 +170,9 @@ class Trainer:
                 run.module.load_state_dict(healthy)
                 row["collapsed"] = True
                 break
+            finished = copy.deepcopy(run.module.state_dict())
             if due:
-                healthy = copy.deepcopy(run.module.state_dict())
+                healthy = finished
             if due and phase.stop is not None and phase.stop(run):
                 self.converged = True
                 break

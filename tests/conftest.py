@@ -2,4 +2,17 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and scikit-learn are imported
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Bit-equality holds at an equal number of threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -34,15 +34,6 @@ each_default = pytest.mark.parametrize("model", DEFAULTS, ids=lambda m: type(m).
 INFERENCE = ("predict", "predict_proba", "transform")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Bit-equality holds at an equal number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def fitted(model, X=None, **parameters):
     X = digits()[0] if X is None else X
     return clone(model).set_params(**{"n_clusters": 4, "random_state": 0, **parameters}).fit(X)

@@ -26,14 +26,6 @@ from skdeepcluster.nn import conv_autoencoder, glorot_
 each = pytest.mark.parametrize("estimator", ESTIMATORS)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def model_for(estimator, **parameters):
     return small(estimator, **{"n_clusters": 4, "random_state": 0, "tol": 0.0, **parameters})
 

@@ -58,7 +58,7 @@ class BaseDeepClusterer(
         "image_shape": [tuple, list, None],
         "scaling": [StrOptions({"auto", "global", "standard", "none"})],
         "augmentation": [StrOptions({"auto", "affine"}), callable, None],
-        "init": [StrOptions({"auto", "overclustered", "graph", "k-means"})],
+        "init": [StrOptions({"overclustered", "graph", "k-means"})],
         "pretrain_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
@@ -91,8 +91,11 @@ class BaseDeepClusterer(
         """The module to train around the autoencoder, its ``forward(x)`` giving (z, q)."""
 
     @abstractmethod
-    def _phases(self, run: Run) -> tuple[Phase, ...]:
-        """The training, in the order of the paper's algorithm box."""
+    def _phases(self, n_samples: int) -> tuple[Phase, ...]:
+        """The training, in the order of the paper's algorithm box.
+
+        All but the last are run by each of the `n_init` starts, the last by the best one.
+        """
 
     @abstractmethod
     def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
@@ -157,7 +160,7 @@ class BaseDeepClusterer(
             self._answer_shape = found or (X.shape[1],)  # of decoded samples
             self._scaler = Scaler.fit(X, self.scaling, images=self.image_shape_ is not None)
         rows = self._rows(X, resolve_device(self.device), resident=True)
-        trainer = self._best_training(rows, again)
+        trainer = self._train(rows, again)
         self.module_ = trainer.run.module.eval()
         self.history_ = trainer.history
         warn_collapse(self.history_)
@@ -166,68 +169,89 @@ class BaseDeepClusterer(
         self._set_labels(X)
         return self
 
-    def _best_training(self, rows: Rows, again: bool) -> Trainer:
-        """The training, of n_init, whose labels cut the input's neighbour graph the least.
-
-        What comes before the first phase that is not `cached` is shared by all of them.
-        """
+    def _train(self, rows: Rows, again: bool) -> Trainer:
+        """Make `n_init` starts, then train the best of them through the last phase."""
+        phases = self._phases(len(rows))
+        if again:
+            # the module goes on from where the last fit left it
+            phases = (dataclasses.replace(phases[-1], setup=None),)
+        *start, last = phases
+        n_init = self.n_init if start else 1
         random_state = check_random_state(self.random_state)
-        n_init = 1 if again else self.n_init
         seed, *seeds = random_state.randint(np.iinfo(np.int32).max, size=1 + n_init).tolist()
         judge = None
         if not again and (self.init != "k-means" or n_init > 1):
             judge = input_graph(rows, np.random.RandomState(seed))
-        best: tuple[float, Trainer] | None = None
-        with local_torch_seed(seed, rows.device):
-            run = Run(self._initial_module(rows, seed, again), rows, judge)
-            shared = [] if again else [p for p in self._phases(run) if p.cached]
-            trunk = trainer = self._trainer(run, shared, n_init, again)
-            try:
-                memory = check_memory(self.memory)
-                key = {} if memory.location is None else self._memory_key(rows, seed)
-                trunk.train_cached(shared, seed, memory, key)
-                for restart, seed in enumerate(seeds):
-                    trainer = trunk.branch(restart)
-                    trainer.train(self._own_phases(trainer.run, again), seed)
-                    cut = self._cut(trainer.run) if n_init > 1 else 0.0
-                    if best is None or cut < best[0]:
-                        best = cut, trainer
-            except (InterruptedTraining, KeyboardInterrupt):
-                best = best or (0.0, self._with_clusters(trainer))
-                warnings.warn(
-                    f"Interrupted after {len(trainer.history)} epochs of a restart. The estimator "
-                    "is fitted, with the best finished restart or else the state of the last "
-                    "finished epoch; fit again for the full training.",
-                    ConvergenceWarning,
-                    stacklevel=4,
-                )
-            finally:
-                trunk.progress.close()
-        return cast(tuple[float, Trainer], best)[1]
+        epochs = n_init * sum(phase.epochs for phase in start) + last.epochs
+        progress = Progress(int(self.verbose), type(self).__name__, epochs)
+        trainer: Trainer | None = None
+        started: list[Trainer] = []
+        try:
+            for number, own in enumerate(seeds, 1):
+                progress.part = f" {number}/{n_init}" if n_init > 1 else ""
+                with local_torch_seed(own, rows.device):
+                    run = Run(self._initial_module(rows, own, again), rows, judge)
+                    trainer = self._trainer(run, progress)
+                    self._train_start(trainer, start, own)
+                started.append(trainer)
+            progress.part = ""
+            with local_torch_seed(seed, rows.device):
+                trainer = self._best_start(started, last, seed)
+                trainer.train([last], seed)
+        except (InterruptedTraining, KeyboardInterrupt):
+            if trainer is None:
+                raise
+            if 0 < len(started) < n_init:
+                trainer = started[0]  # not one that was just begun
+            self._give_clusters(trainer, last)
+            warnings.warn(
+                f"Interrupted after {len(trainer.history)} epochs. The estimator is fitted, with "
+                "the state of the last finished epoch; fit again for the full training.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        finally:
+            progress.close()
+        return trainer
 
-    def _own_phases(self, run: Run, again: bool) -> tuple[Phase, ...]:
-        """The phases that each restart runs for itself."""
-        phases = self._phases(run)
-        if again:
-            # the module goes on from where the last fit left it
-            return (dataclasses.replace(phases[-1], setup=None),)
-        return tuple(phase for phase in phases if not phase.cached)
+    def _train_start(self, trainer: Trainer, phases: list[Phase], seed: int) -> None:
+        """Run the phases before the last; what the leading ones give may lie in `memory`."""
+        memory = check_memory(self.memory)
+        cached = [] if memory.location is None else [phase for phase in phases if phase.cached]
+        if cached:
+            trainer.train_cached(cached, seed, memory, self._memory_key(trainer.run.rows, seed))
+        trainer.train(phases[len(cached) :], seed + len(cached))
 
-    def _cut(self, run: Run) -> float:
-        """How badly the labels cut the neighbour graph of the samples as they came in."""
+    def _best_start(self, started: list[Trainer], last: Phase, seed: int) -> Trainer:
+        """The start whose clusters cut the input's neighbour graph the least.
+
+        It is told the embeddings of the others, which err apart.
+        """
+        if len(started) == 1:
+            return started[0]
+        best = min(started, key=lambda trainer: self._cut(trainer.run, last, seed))
+        best.run.others = [trainer.run.embed() for trainer in started if trainer is not best]
+        return best
+
+    def _cut(self, run: Run, last: Phase, seed: int) -> float:
+        """How badly the clusters that a run would start from cut the judge's graph."""
         nodes, graph = cast(tuple[np.ndarray, csr_array], run.judge)
+        random_state = np.random.RandomState(seed)
+        run = dataclasses.replace(
+            run, module=copy.deepcopy(run.module), random_state=random_state, targets={}
+        )
+        if last.setup is not None:
+            last.setup(run)
         labels = run.assign().argmax(dim=1).cpu().numpy()[nodes]
         return normalized_cut(graph, labels, self.n_clusters)
 
-    def _with_clusters(self, trainer: Trainer) -> Trainer:
+    def _give_clusters(self, trainer: Trainer, last: Phase) -> None:
         """Give a training that the user stopped before its last phase its clusters."""
-        last = self._phases(trainer.run)[-1]
         reached = bool(trainer.history) and trainer.history[-1]["phase"] == last.name
         if last.setup is not None and not reached:
             last.setup(trainer.run)
         if last.refresh is not None:
             last.refresh(trainer.run)
-        return trainer
 
     def _initial_module(self, rows: Rows, seed: int, again: bool) -> nn.Module:
         """The module of the last fit, or a new one, on the device of the samples."""
@@ -241,23 +265,15 @@ class BaseDeepClusterer(
             )
         return module.to(rows.device)
 
-    def _trainer(self, run: Run, shared: list[Phase], n_init: int, again: bool) -> Trainer:
-        own = [
-            phase
-            for restart in range(n_init)
-            for phase in self._own_phases(dataclasses.replace(run, restart=restart), again)
-        ]
+    def _trainer(self, run: Run, progress: Progress) -> Trainer:
+        own = isinstance(self.architecture, str)
         return Trainer(
             run,
             self.batch_size,
             self._augmentation(),
-            use_bfloat16(
-                self.precision, run.rows, run.module, own=isinstance(self.architecture, str)
-            ),
+            use_bfloat16(self.precision, run.rows, run.module, own=own),
             list(self.callbacks or []),
-            Progress(
-                int(self.verbose), type(self).__name__, sum(p.epochs for p in [*shared, *own])
-            ),
+            progress,
         )
 
     def _augmentation(self) -> Augmentation:
@@ -275,10 +291,10 @@ class BaseDeepClusterer(
         strength = min(1.0, min(self.image_shape_[1:]) / _FULL_STRENGTH_SIDE)
         return lambda x, generator: random_affine(x, generator, strength=strength)
 
-    def _epochs(self, parameter: int | str, updates: int, run: Run) -> int:
+    def _epochs(self, parameter: int | str, updates: int, n_samples: int) -> int:
         """An epoch budget; "auto" is a number of updates, whatever the size of the data."""
         if parameter == "auto":
-            an_epoch = updates_per_epoch(len(run.rows), self.batch_size)
+            an_epoch = updates_per_epoch(n_samples, self.batch_size)
             return math.ceil(updates / max(an_epoch, _SHORTEST_EPOCH))
         return int(parameter)
 

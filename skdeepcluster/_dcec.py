@@ -10,7 +10,7 @@ from joblib import Memory
 from torch import Tensor, nn
 
 from ._base import BaseDeepClusterer
-from ._partition import overclustered_round, resolve_init, start_partition
+from ._partition import overclustered_round, start_partition
 from ._phases import Batch, Phase, Run, Step
 from ._sklearn import Interval
 from .functional import (
@@ -88,13 +88,13 @@ class DCEC(BaseDeepClusterer):
         maps a float tensor of scaled samples, shape ``(batch, *sample_shape)``, to one of
         the same shape.
 
-    init : {"auto", "overclustered", "graph", "k-means"}, default="auto"
+    init : {"overclustered", "graph", "k-means"}, default="overclustered"
         The start partition. "k-means" is the paper's: 20 runs of k-means on the embedding.
-        "graph" also tries k-means on the embedding smoothed over its own neighbour graph,
-        and takes the partition that cuts the neighbour graph of the samples least.
+        "graph" also tries k-means on the embeddings of all `n_init` starts, side by side and
+        smoothed over their neighbour graph, and takes the partition that cuts the 5-nearest-
+        neighbour graph of the samples least (normalised cut).
         "overclustered" first trains a round with twice the clusters, as many epochs as make
         600 batches, then does as "graph".
-        "auto" alternates between "overclustered" and "graph" in the restarts.
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of the autoencoder alone. "auto" is as many as make 2400 batches, an epoch of
@@ -113,9 +113,10 @@ class DCEC(BaseDeepClusterer):
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
         "annealed" is one cycle in pretraining and half a cosine down to 0 while clustering.
 
-    n_init : int, default=3
-        Restarts after the shared pretraining. The one is kept whose labels cut the 5-nearest-
-        neighbour graph of the samples least (normalised cut); labels `y` play no part.
+    n_init : int, default=2
+        Starts from new random weights, each through all phases but the last. The last
+        goes on from the start whose clusters cut the neighbour graph of the samples least;
+        labels `y` play no part.
 
     tol : float, default=1e-3
         The clustering phase ends when less than this share of the labels changed between
@@ -163,10 +164,10 @@ class DCEC(BaseDeepClusterer):
         samples.
 
     history_ : list of dict
-        A row for each epoch of the restart that was kept: "phase", "epoch", the mean of
-        each loss as it enters the objective, "label_change" (share of labels) and
-        "cluster_sizes" where the target was updated, "collapsed" where training stopped for
-        that. ``pandas.DataFrame(history_)`` is a table.
+        A row for each epoch of the start that was kept and of the last phase: "phase",
+        "epoch", the mean of each loss as it enters the objective, "label_change" (share of
+        labels) and "cluster_sizes" where the target was updated, "collapsed" where training
+        stopped for that. ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
         Number of those epochs.
@@ -205,8 +206,8 @@ class DCEC(BaseDeepClusterer):
     :class:`~sklearn.exceptions.ConvergenceWarning`; training that diverges raises
     :class:`FloatingPointError`.
 
-    Ctrl-C ends the fit, not the program: the estimator is fitted, with the best restart that
-    was finished or else the last finished epoch, and a ConvergenceWarning says so. A grid
+    Ctrl-C ends the fit, not the program: the estimator is fitted, with the state of
+    the last finished epoch, and a ConvergenceWarning says so. A grid
     search goes on with its next fit.
 
     Where other jobs share the machine, one thread is faster than all:
@@ -278,13 +279,13 @@ class DCEC(BaseDeepClusterer):
         image_shape: Sequence[int] | None = None,
         scaling: str = "auto",
         augmentation: str | Callable[[Tensor], Tensor] | None = "auto",
-        init: str = "auto",
+        init: str = "overclustered",
         pretrain_epochs: int | str = "auto",
         max_epochs: int | str = "auto",
         batch_size: int = 256,
         learning_rate: float = 3e-3,
         learning_rate_schedule: str = "annealed",
-        n_init: int = 3,
+        n_init: int = 2,
         tol: float = 1e-3,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -324,23 +325,26 @@ class DCEC(BaseDeepClusterer):
         assign = StudentTAssignment(self.n_clusters, self.n_components)
         return ClusteringAutoencoder(encoder, decoder, assign)
 
-    def _phases(self, run: Run) -> tuple[Phase, ...]:
+    def _phases(self, n_samples: int) -> tuple[Phase, ...]:
         annealed = self.learning_rate_schedule == "annealed"
         rate = self.learning_rate
         pretrain = Phase(
             "pretrain",
-            self._epochs(self.pretrain_epochs, _PRETRAIN_UPDATES, run),
+            self._epochs(self.pretrain_epochs, _PRETRAIN_UPDATES, n_samples),
             (Step("autoencoder", self._reconstruct, trains=("encoder", "decoder")),),
             rate,
             schedule=one_cycle if annealed else constant,
             cached=True,
         )
         overcluster = overclustered_round(
-            run, self.n_clusters, self._epochs("auto", _OVERCLUSTER_UPDATES, run), rate, constant
+            self.n_clusters,
+            self._epochs("auto", _OVERCLUSTER_UPDATES, n_samples),
+            rate,
+            constant,
         )
         cluster = Phase(
             "cluster",
-            self._epochs(self.max_epochs, _CLUSTER_UPDATES, run),
+            self._epochs(self.max_epochs, _CLUSTER_UPDATES, n_samples),
             (Step("joint", self._joint, trains=("encoder", "decoder", "assign")),),
             rate,
             schedule=cosine if annealed else constant,
@@ -349,7 +353,7 @@ class DCEC(BaseDeepClusterer):
             refresh_every=self.update_interval,
             stop=self._labels_stable,
         )
-        if resolve_init(self.init, run.restart) == "overclustered":
+        if self.init == "overclustered":
             return pretrain, overcluster, cluster
         return pretrain, cluster
 

@@ -21,6 +21,7 @@ from .functional import kl_divergence, reconstruction_error, target_distribution
 from .nn import ClusteringAutoencoder, StudentTAssignment
 
 _MAX_ROWS = 10_000  # that start partitions are computed on, and judged
+_TINY = float(np.finfo(np.float32).tiny)
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
 
 
@@ -124,25 +125,6 @@ def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
     return Z
 
 
-def resolve_init(init: str, restart: int) -> str:
-    """What ``init`` stands for in a restart; "auto" lets them differ, so that they can err apart.
-
-    Parameters
-    ----------
-    init : {"auto", "overclustered", "graph", "k-means"}
-        The parameter of the estimators.
-    restart : int
-        Number of the restart, from 0.
-
-    Returns
-    -------
-    {"overclustered", "graph", "k-means"}
-    """
-    if init == "auto":
-        return "graph" if restart % 2 else "overclustered"
-    return init
-
-
 def start_partition(
     run: Run, n_clusters: int, init: str
 ) -> tuple[StudentTAssignment, dict[str, Tensor]]:
@@ -154,10 +136,12 @@ def start_partition(
         Module and samples; its `judge` is needed unless `init` is "k-means".
     n_clusters : int
         Number of centers.
-    init : {"auto", "overclustered", "graph", "k-means"}
+    init : {"overclustered", "graph", "k-means"}
         "k-means" is k-means on the embedding, the best inertia of 20 runs, as in the
         paper. The others also take k-means on the directions of the smoothed embedding, and
-        keep the partition with the smaller normalised cut of the judge.
+        of the embeddings of the run's `others` and this side by side, and keep the
+        partition with the smallest normalised cut of the judge. Starts err apart: what
+        one embedding joins, another keeps separate.
 
     Returns
     -------
@@ -180,10 +164,11 @@ def start_partition(
     assert run.judge is not None
     nodes, graph = run.judge
     points = Z[nodes]
-    smooth = smooth_on_graph(points)
-    length = np.linalg.norm(smooth, axis=1, keepdims=True)
-    directions = smooth / np.maximum(length, np.finfo(np.float32).tiny)
-    partitions = [k_means(features).labels_ for features in (points, directions)]
+    candidates = [points, _smooth_directions(points)]
+    if run.others:
+        beside = [points, *(other[nodes] for other in run.others)]
+        candidates.append(_smooth_directions(np.hstack([part / _rms(part) for part in beside])))
+    partitions = [k_means(features).labels_ for features in candidates]
     cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
     labels = partitions[int(np.argmin(cuts))]
     assign = _layer(_class_means(points, labels, n_clusters), run)
@@ -196,6 +181,17 @@ def start_partition(
     return assign, {"p": one_hot(everywhere, n_clusters).float()}
 
 
+def _rms(values: np.ndarray) -> float:
+    return max(float(np.sqrt(np.mean(values**2))), _TINY)
+
+
+def _smooth_directions(Z: np.ndarray) -> np.ndarray:
+    smooth = smooth_on_graph(Z)
+    length = np.linalg.norm(smooth, axis=1, keepdims=True)
+    directions: np.ndarray = smooth / np.maximum(length, _TINY)
+    return directions
+
+
 def _layer(centers: np.ndarray, run: Run) -> StudentTAssignment:
     assign = StudentTAssignment(*centers.shape)
     with torch.no_grad():
@@ -204,7 +200,6 @@ def _layer(centers: np.ndarray, run: Run) -> StudentTAssignment:
 
 
 def overclustered_round(
-    run: Run,
     n_clusters: int,
     epochs: int,
     learning_rate: float,
@@ -217,10 +212,9 @@ def overclustered_round(
 
     Parameters
     ----------
-    run : Run
-        Its module needs an encoder, a decoder and an assignment layer, which is replaced.
     n_clusters : int
-        Clusters of the estimator.
+        Clusters of the estimator. Its module needs an encoder, a decoder and an assignment
+        layer, which is replaced.
     epochs : int
         Length.
     learning_rate, schedule : float, callable

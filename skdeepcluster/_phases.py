@@ -47,8 +47,8 @@ class Run:
         The training samples.
     judge : tuple of index and graph, or None
         Neighbour graph of the samples as they came in, where it is needed.
-    restart : int
-        Which of the ``n_init`` restarts this is, from 0.
+    others : list of ndarray of shape (n_samples, n_components)
+        Embeddings of the samples by the other starts of the fit.
     random_state : numpy.random.RandomState
         For the inner scikit-learn calls.
     targets : dict of str to tensor of shape (n_samples, ...)
@@ -60,7 +60,7 @@ class Run:
     module: Any
     rows: Rows
     judge: tuple[np.ndarray, Any] | None = None
-    restart: int = 0
+    others: list[np.ndarray] = field(default_factory=list)
     random_state: np.random.RandomState = field(default_factory=np.random.RandomState)
     targets: dict[str, Tensor] = field(default_factory=dict)
     label_change: float = 1.0

@@ -3,8 +3,8 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,17 +35,18 @@ class Progress:
     def __init__(self, verbose: int, title: str, epochs: int) -> None:
         self.verbose = verbose
         self.title = title
+        self.part = ""  # which of several trainings this is
         self.bar = tqdm(total=epochs, disable=verbose != 1, desc=title, unit="epoch")
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Tell that an epoch has ended."""
         losses = {k: f"{v:.4g}" for k, v in row.items() if isinstance(v, float) and v == v}
-        self.bar.set_description(f"{self.title} {row['phase']}", refresh=False)
+        self.bar.set_description(f"{self.title}{self.part} {row['phase']}", refresh=False)
         self.bar.set_postfix(losses, refresh=False)
         self.bar.update()
         if self.verbose == 2:
             values = " ".join(f"{name}={value}" for name, value in losses.items())
-            tqdm.write(f"{self.title} {row['phase']} epoch {row['epoch']}: {values}")
+            tqdm.write(f"{self.title}{self.part} {row['phase']} epoch {row['epoch']}: {values}")
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -111,8 +112,11 @@ class Trainer:
         self, phases: Sequence[Phase], seed: int, memory: Memory, key: dict[str, Any]
     ) -> None:
         """Run the phases, or take what `memory` holds for the samples and `key`."""
+        computed = False
 
         def compute() -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+            nonlocal computed
+            computed = True
             self.train(phases, seed)
             trained = {name for phase in phases for step in phase.steps for name in step.trains}
             state = {
@@ -122,19 +126,12 @@ class Trainer:
             }
             return state, self.history
 
-        if memory.location is None:
-            self.train(phases, seed)
-            return
         call = memory.cache(_call, ignore=["compute"])
         state, self.history = call(key, self.run.rows.X, compute)
         loaded = {name: torch.tensor(value) for name, value in state.items()}
         self.run.module.load_state_dict(self.run.module.state_dict() | loaded)
-        self.progress.skip(sum(phase.epochs for phase in phases) - self.progress.bar.n)
-
-    def branch(self, restart: int) -> Self:
-        """A trainer that goes on from here with a module of its own."""
-        run = replace(self.run, module=copy.deepcopy(self.run.module), restart=restart)
-        return replace(self, run=run, history=list(self.history))
+        if not computed:
+            self.progress.skip(sum(phase.epochs for phase in phases))
 
     def _run_phase(self, phase: Phase, seed: int) -> None:
         run = self.run

@@ -464,25 +464,30 @@ def test_targets_are_those_of_clean_samples(phase):
     assert rows[0]["reconstruction"] > 0.5 * np.square(X - X.mean(axis=0)).mean()
 
 
-# ---------------------------------------------------------------- starts and restarts
+# ---------------------------------------------------------------- starts
 
 
-def test_inits_and_restarts():
+def test_phases_of_the_inits():
     X, _ = digits()
     phases = {}
-    for init in ("k-means", "graph", "overclustered", "auto"):
+    for init in ("k-means", "graph", "overclustered"):
         model = dcec(init=init, max_epochs=1, batch_size=82).fit(X)
         phases[init] = list(dict.fromkeys(row["phase"] for row in model.history_))
     assert phases["k-means"] == phases["graph"] == ["pretrain", "cluster"]
-    assert phases["overclustered"] == phases["auto"] == ["pretrain", "overcluster", "cluster"]
+    assert phases["overclustered"] == ["pretrain", "overcluster", "cluster"]
 
 
-def test_restarts_share_the_pretraining():
+def test_starts_are_many_and_the_last_phase_is_one():
     watch = Watch("pretrain")
     cluster = Watch("cluster")
-    dcec(init="graph", n_init=3, max_epochs=2, callbacks=[watch, cluster]).fit(digits()[0])
-    assert len(watch.begun) == 6
-    assert len(cluster.begun) == 3 * 2
+    model = dcec(init="graph", n_init=3, max_epochs=2, tol=0.0, callbacks=[watch, cluster])
+    model.fit(digits()[0])
+    assert len(watch.begun) == 3 * 6
+    weights = [next(module.parameters()).detach() for module in watch.begun[::6]]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    assert len(cluster.begun) == 2
+    assert [row["phase"] for row in model.history_] == ["pretrain"] * 6 + ["cluster"] * 2
 
 
 def test_auto_budgets_are_numbers_of_updates(monkeypatch):
@@ -505,7 +510,9 @@ def test_auto_budgets_are_numbers_of_updates(monkeypatch):
 @pytest.mark.parametrize("seed", range(3))
 def test_blobs_are_found(seed):
     X, y = make_blobs(150, centers=4, n_features=10, random_state=seed)
-    model = small(DCEC, n_clusters=4, random_state=seed, init="auto", n_init=2, batch_size=64)
+    model = small(
+        DCEC, n_clusters=4, random_state=seed, init="overclustered", n_init=2, batch_size=64
+    )
     assert adjusted_rand_score(y, model.fit_predict(X)) == 1.0
     more, more_y = make_blobs(300, centers=4, n_features=10, random_state=seed)
     assert adjusted_rand_score(more_y, model.predict(more)) == 1.0

@@ -14,7 +14,6 @@ from skdeepcluster._partition import (
     input_graph,
     neighbor_graph,
     normalized_cut,
-    resolve_init,
     smooth_on_graph,
     start_partition,
 )
@@ -107,17 +106,29 @@ def test_k_means_start_needs_no_first_target():
     assert assign.centers.shape == (3, 2)
 
 
-def test_auto_alternates_between_restarts():
-    assert [resolve_init("auto", restart) for restart in range(4)] == [
-        "overclustered",
-        "graph",
-        "overclustered",
-        "graph",
-    ]
-    assert resolve_init("k-means", 1) == "k-means"
+class FirstColumns(nn.Module):
+    def forward(self, x):
+        return x[:, :2]
 
 
-def test_the_restart_with_the_smallest_cut_is_kept(monkeypatch):
+def test_starts_that_err_apart_correct_each_other():
+    # each embedding joins two of the three clusters; side by side they tell all
+    rng = np.random.default_rng(0)
+    y = np.repeat(range(3), 50)
+    own, other = (
+        np.array(corners)[y] + rng.normal(size=(150, 2))
+        for corners in ([[9, 0], [9, 0], [0, 9]], [[0, 9], [9, 0], [9, 0]])
+    )
+    run = run_on(np.hstack([own, other]))
+    run.module = ClusteringAutoencoder(FirstColumns(), nn.Identity(), nn.Identity())
+    _, alone = start_partition(run, 3, "graph")
+    assert adjusted_rand_score(y, hard_labels(alone)) < 0.8
+    run.others = [100 * other]
+    _, together = start_partition(run, 3, "graph")
+    assert adjusted_rand_score(y, hard_labels(together)) == 1.0
+
+
+def test_the_start_with_the_smallest_cut_goes_on(monkeypatch):
     cuts, labels = iter([3.0, 1.0, 2.0]), []
 
     def judge(graph, found, n_clusters):
@@ -126,7 +137,7 @@ def test_the_restart_with_the_smallest_cut_is_kept(monkeypatch):
 
     monkeypatch.setattr(_base, "normalized_cut", judge)
     X, _ = load_digits(return_X_y=True)
-    budget = {"pretrain_epochs": 2, "max_epochs": 2, "hidden_units": (16,), "init": "k-means"}
+    budget = {"pretrain_epochs": 2, "max_epochs": 0, "hidden_units": (16,), "init": "k-means"}
     model = DCEC(10, n_init=3, random_state=0, **budget).fit(X[:200])
     assert len(labels) == 3
     assert not np.array_equal(labels[1], labels[0])

@@ -260,43 +260,46 @@ def test_interrupt_in_a_setup_or_refresh(estimator, phase, monkeypatch):
 
 
 @each
-def test_interrupt_in_a_later_restart_keeps_the_best_so_far(estimator):
-    seen = []
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_interrupt_in_a_later_start_keeps_a_finished_one(estimator, epoch):
+    begun = []
 
-    class SecondRestart(Callback):
+    class SecondStart(Callback):
         def on_epoch_begin(self, net, **kwargs):
-            if net.run.restart == 1 and net.phase.name == "cluster":
-                seen.append(net)
+            begun.append(net)
+            if net.phase.name == "pretrain" and len(begun) == n_pretrain + epoch + 1:
                 raise KeyboardInterrupt
 
     X, _ = digits()
-    model = model_for(estimator, n_init=3, callbacks=[SecondRestart()])
+    model = model_for(estimator, n_init=3, callbacks=[SecondStart()])
+    n_pretrain = model.pretrain_epochs
     fit_interrupted(model, X)
-    assert len(seen) == 1
-    assert phases_of(model) == ["pretrain", "cluster"]
+    assert len(model.history_) == n_pretrain
+    assert phases_of(model) == ["pretrain"]
+    assert model.module_ is begun[0].module_
 
 
 @each
-def test_interrupt_while_a_restart_is_judged(estimator, monkeypatch):
+def test_interrupt_while_the_starts_are_judged(estimator, monkeypatch):
     X, _ = digits()
     cut, calls = estimator._cut, []
 
-    def second(self, run):
+    def second(self, *args):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return cut(self, run)
+        return cut(self, *args)
 
     monkeypatch.setattr(estimator, "_cut", second)
     model = fit_interrupted(model_for(estimator, n_init=3), X)
-    assert phases_of(model) == ["pretrain", "cluster"]
+    assert phases_of(model) == ["pretrain"]
 
 
 # ---------------------------------------------------------------- progress
 
 
 @each
-@pytest.mark.parametrize("init", ["auto", "overclustered", "graph"])
+@pytest.mark.parametrize("init", ["overclustered", "graph"])
 def test_bar_ends_full(estimator, init, capfd):
     model = model_for(estimator, init=init, n_init=2, verbose=1, batch_size=82)
     model.fit(digits()[0])
@@ -832,18 +835,6 @@ def test_a_phase_does_the_same_after_another_one_or_from_a_cache():
         toy_trainer(run).train(phases, seed=3)
         outcomes.append(run.module.state_dict())
     assert_same_state(*outcomes)
-
-
-def test_branches_do_not_share_their_module():
-    trunk = toy_trainer(Run(Toy(), toy_rows()))
-    trunk.train([adversarial_phase(1)], seed=0)
-    kept = copy.deepcopy(trunk.run.module.state_dict())
-    branch = trunk.branch(1)
-    branch.train([adversarial_phase(1)], seed=1)
-    assert_same_state(trunk.run.module.state_dict(), kept)
-    assert len(trunk.history) == 1
-    assert len(branch.history) == 2
-    assert branch.run.restart == 1
 
 
 def test_phase_net_has_no_default_callbacks():

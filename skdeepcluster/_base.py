@@ -450,14 +450,7 @@ class BaseDeepClusterer(
 
     def _check(self, X: Any) -> Any:
         check_is_fitted(self)
-        X, found = check_X(self, X, reset=False)
-        if found is not None and found != self.image_shape_:
-            raise ValueError(
-                f"X holds images of shape {found}, but {type(self).__name__} was fitted on "
-                + (f"images of shape {self.image_shape_}." if self.image_shape_ else "vectors.")
-                + " Pass samples like those of fit, or X.reshape(len(X), -1) for flat rows."
-            )
-        return X
+        return check_X(self, X, reset=False)[0]
 
     def _rows(self, X: Any, device: torch.device, *, resident: bool = False) -> Rows:
         return Rows(X, self._scaler, self.image_shape_, device, resident=resident)

@@ -47,7 +47,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
     ------
     ValueError
         For NaN, infinity, complex numbers, text, too few samples, 1-D or 3-D input and
-        features that differ from those of fit.
+        features or images that differ from those of fit.
     TypeError
         For sparse input that scikit-learn cannot convert to CSR.
     """
@@ -61,6 +61,13 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         if len(X.shape) == 4:
             image_shape = tuple(X.shape[1:])
             X = _flatten_images(np.asarray(X))
+            if not reset and image_shape != estimator.image_shape_:
+                fitted = estimator.image_shape_
+                raise ValueError(
+                    f"X holds images of shape {image_shape}, but {type(estimator).__name__} was "
+                    f"fitted on {'images of shape ' + str(fitted) if fitted else 'vectors'}. Pass "
+                    "samples like those of fit, or X.reshape(len(X), -1) for flat rows."
+                )
         elif len(X.shape) == 3:
             raise ValueError(
                 f"X has shape {X.shape}. Images need a channel axis: pass X[:, None] for "
@@ -82,7 +89,10 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         X.sum_duplicates()
     values = X.data if sp.issparse(X) else X
     if values.dtype.kind not in "buif":
-        raise ValueError(f"X has dtype {values.dtype}; a real numeric dtype is needed.")
+        raise ValueError(
+            f"X has dtype {values.dtype}; a real numeric dtype is needed. Use X.astype(float) for "
+            "numbers, sklearn.preprocessing.OneHotEncoder for categories."
+        )
     limit = float(np.finfo(np.float32).max)
     if values.dtype.itemsize > 4 and values.size:
         largest = max(abs(float(values.max())), abs(float(values.min())))

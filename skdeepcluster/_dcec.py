@@ -120,7 +120,7 @@ class DCEC(BaseDeepClusterer):
 
     tol : float, default=1e-3
         The clustering phase ends when less than this share of the labels changed between
-        two updates of the target.
+        two updates of the target, but not before its 100th batch.
 
     device : str or torch.device, default="auto"
         Where to train: "auto" is cuda, then mps, then cpu.

@@ -4,6 +4,7 @@ Fine-tuning an embedding sharpens the clusters it starts from and does not repai
 the start decides. Shared by the estimators; nothing here sees a label.
 """
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import kneighbors_graph
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -157,7 +159,10 @@ def start_partition(
 
     def k_means(features: np.ndarray) -> KMeans:
         seed = random_state.randint(np.iinfo(np.int32).max)
-        return KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed).fit(features)
+        with warnings.catch_warnings():
+            # of duplicated samples; fit says so of the labels it ends with
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed).fit(features)
 
     if init == "k-means":
         return _layer(k_means(Z).cluster_centers_, run), {}

@@ -143,7 +143,7 @@ class Phase:
     refresh_every : int
         Epochs between two refreshes.
     stop : callable, optional
-        ``(run) -> bool``, asked after each refresh but the first.
+        ``(run) -> bool``, asked after each refresh from the 100th update of the phase on.
     cached : bool
         Whether the estimator's ``memory`` may hold what this phase and those before it gave.
     """

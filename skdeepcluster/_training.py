@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ._net import PhaseNet, ShuffledBatches
 from ._phases import Phase, Run
 
+_FEWEST_UPDATES = 100  # of a phase before its stop rule is asked: an epoch may be one batch
 _LARGEST_SHARE = 0.9  # of the samples, that a cluster may hold
 
 
@@ -146,6 +147,7 @@ class Trainer:
         guarded = sizes is not None and not _collapsed(sizes)
         finished = healthy = copy.deepcopy(run.module.state_dict())
         net = self._net(phase, seed)
+        an_epoch = updates_per_epoch(len(run.rows), self.batch_size)
         for epoch in range(1, phase.epochs + 1):
             try:
                 net.fit_loop(run.rows, epochs=1)
@@ -170,7 +172,8 @@ class Trainer:
             finished = copy.deepcopy(run.module.state_dict())
             if due:
                 healthy = finished
-            if due and phase.stop is not None and phase.stop(run):
+            settled = epoch * an_epoch >= _FEWEST_UPDATES
+            if due and settled and phase.stop is not None and phase.stop(run):
                 self.converged = True
                 break
             if net.stopped_:

@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import re
 import warnings
 
 import joblib
@@ -384,7 +385,7 @@ def test_progress_bar_on_stderr(model, capfd):
     out, err = capfd.readouterr()
     assert out == ""
     for phase in {row["phase"] for row in model.history_}:
-        assert f"{type(model).__name__} {phase}" in err
+        assert re.search(rf"{type(model).__name__}( \d/\d)? {phase}", err)
     assert "epoch" in err
     # it ends full, also when the stop rule cut the fit short
     assert "100%" in err.rsplit("\r", 1)[-1]
@@ -405,7 +406,7 @@ def test_one_line_an_epoch(model, capfd):
 
 @each
 def test_history(model):
-    model = fitted(model)
+    model = fitted(model, tol=0.0)
     table = pd.DataFrame(model.history_)
     assert {"phase", "epoch", "label_change", "cluster_sizes"} <= set(table.columns)
     losses = table.drop(columns=["phase", "epoch", "label_change", "cluster_sizes"])
@@ -418,13 +419,12 @@ def test_history(model):
         assert len(known.columns) > 0
         assert np.isfinite(known).all(axis=None)
     assert model.n_iter_ == len(table)
-    assert isinstance(model.converged_, bool)
+    assert model.converged_ is False
     assert model.n_iter_ <= model.pretrain_epochs + model.max_epochs
     last = table.iloc[-1]
     assert sum(last["cluster_sizes"]) == len(model.labels_)
     assert sorted(last["cluster_sizes"]) == sorted(np.bincount(model.labels_, minlength=4))
     assert 0 <= last["label_change"] <= 1
-    assert model.converged_ == (last["label_change"] < model.tol)
 
 
 # ---------------------------------------------------------------- data
@@ -488,8 +488,9 @@ def test_duplicates_only(model):
     with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         model = fitted(model, X)
-    # k-means inside says so in its own words
     assert any("Only 2 of n_clusters=4" in str(warning.message) for warning in record)
+    # k-means inside does not say so in its own words
+    assert not any("distinct clusters" in str(warning.message) for warning in record)
     assert sorted(np.unique(model.labels_)) == [0, 1]
     np.testing.assert_array_equal(model.predict(X), model.labels_)
     np.testing.assert_array_equal(model.predict_proba(X).argmax(axis=1), model.labels_)

@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCEC, _dcec
+from skdeepcluster import DCEC, _dcec, _training
 from skdeepcluster.metrics import clustering_accuracy
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -220,7 +220,8 @@ def test_centers_stay_in_pretraining():
     assert len(held) == len(list(watch.begun[0].parameters())) - 1
 
 
-def test_stop_rule():
+def test_stop_rule(monkeypatch):
+    monkeypatch.setattr(_training, "_FEWEST_UPDATES", 0)
     X, _ = digits()
     # label_change is a share below 1 after the first epoch
     at_once = dcec(tol=1.0, max_epochs=3).fit(X)
@@ -235,6 +236,12 @@ def test_stop_rule():
     assert rule.converged_
     assert changes[-1] < 0.02
     assert all(change >= 0.02 for change in changes[:-1])
+
+
+def test_no_stop_before_100_updates():
+    X, _ = digits()
+    # 6 batches an epoch; tol=1 stops wherever it may
+    assert dcec(tol=1.0, max_epochs=40).fit(X).n_iter_ == 6 + math.ceil(100 / 6)
 
 
 def test_label_change_is_that_of_the_labels():

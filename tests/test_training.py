@@ -710,7 +710,8 @@ def test_setup_may_replace_a_module_that_is_then_trained():
     assert not torch.equal(replacement.weight, before)
 
 
-def test_refresh_and_stop_rhythm():
+def test_refresh_and_stop_rhythm(monkeypatch):
+    monkeypatch.setattr(_training, "_FEWEST_UPDATES", 0)
     refreshes, asked = [], []
     run = Run(Toy(), toy_rows())
 

@@ -1,7 +1,7 @@
 """The only file that imports private scikit-learn names."""
 
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 
 __all__ = [
     "ClassNamePrefixFeaturesOutMixin",
@@ -9,4 +9,5 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_fit_context",
+    "validate_params",
 ]

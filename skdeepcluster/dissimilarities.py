@@ -1,0 +1,774 @@
+"""Dissimilarities between points and the centers of clusters, each formula once.
+
+A formula is a pure function ``f(x, center, **params)`` of tensors of shape ``(..., m)`` that
+broadcast against each other, reduced over the last axis. So one formula gives all pairs of points
+and centers, and the rows of two equally long tensors. No gradient is NaN, not even where a point
+is a center or a row is zero; where a formula has a kink, the gradient there is that of one side,
+or zero.
+
+The choice of formulas is that of Lara and Gonzalez 2020, "Dissimilarity Mixture Autoencoder for
+Deep Clustering" (arXiv 2006.08177), table 1, and of their code (github.com/juselara1/dmae).
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_FLOOR = 1e-12  # under logarithms and fractions; its inverse squared is still a float32
+_SMOOTHING = 1e-3  # of the shares of a row, as in the authors' code
+
+Period = float | Collection[float | None]
+
+
+def euclidean(x: Tensor, center: Tensor) -> Tensor:
+    """Euclidean distance.
+
+    Lara and Gonzalez 2020, table 1; not squared, as in their code.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> euclidean(torch.tensor([[3., 4.], [0., 0.]]), torch.zeros(2))
+    tensor([5., 0.])
+    """
+    return _norm(x - center).squeeze(-1)
+
+
+def _norm(rows: Tensor, order: float = 2.0) -> Tensor:
+    """Norms ``(..., 1)`` of rows; unlike that of a square root, the gradient at zero is zero."""
+    norm: Tensor = torch.linalg.vector_norm(rows, order, dim=-1, keepdim=True)
+    return norm
+
+
+def sqeuclidean(x: Tensor, center: Tensor) -> Tensor:
+    """Squared Euclidean distance, that of k-means.
+
+    The Bregman divergence of the squared norm (Banerjee et al. 2005, table 1).
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> sqeuclidean(torch.tensor([3., 4.]), torch.zeros(2))
+    tensor(25.)
+    """
+    return (x - center).square().sum(dim=-1)
+
+
+def manhattan(x: Tensor, center: Tensor) -> Tensor:
+    """Sum of the absolute differences.
+
+    Lara and Gonzalez 2020, table 1.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> manhattan(torch.tensor([3., -4.]), torch.zeros(2))
+    tensor(7.)
+    """
+    return (x - center).abs().sum(dim=-1)
+
+
+def minkowski(x: Tensor, center: Tensor, *, p: float = 3.0) -> Tensor:
+    """The p-norm of the difference.
+
+    From the code of Lara and Gonzalez 2020. The powers are taken relative to the largest
+    difference, so that they neither overflow nor vanish, whatever `p`.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+    p : float, default=3.0
+        Order of the norm, at least 1.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> minkowski(torch.tensor([3., 4., 5.]), torch.zeros(3))
+    tensor(6.)
+    """
+    difference = x - center
+    # detached: a norm does not depend on the unit that its powers are taken in
+    largest = difference.detach().abs().amax(dim=-1, keepdim=True)
+    unit = largest.where(largest > 0, 1.0)
+    return (_norm(difference / unit, p) * unit).squeeze(-1)
+
+
+def chebyshev(x: Tensor, center: Tensor) -> Tensor:
+    """Largest absolute difference.
+
+    From the code of Lara and Gonzalez 2020. Columns that share the maximum share the gradient.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> chebyshev(torch.tensor([3., -4.]), torch.zeros(2))
+    tensor(4.)
+    """
+    return (x - center).abs().amax(dim=-1)
+
+
+def cosine(x: Tensor, center: Tensor) -> Tensor:
+    """One minus the cosine of the angle; 1 where a row is zero, with no gradient.
+
+    From the code of Lara and Gonzalez 2020, for rows that are not zero.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+
+    Returns
+    -------
+    tensor of shape (...), in [0, 2]
+
+    Examples
+    --------
+    >>> import torch
+    >>> cosine(torch.tensor([[2., 0.], [0., 3.], [-1., 0.], [0., 0.]]), torch.tensor([1., 0.]))
+    tensor([0., 1., 2., 1.])
+    """
+    return (1.0 - (_unit(x) * _unit(center)).sum(dim=-1)).clamp_min(0.0)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Rows of length 1; a zero row stays zero and has no gradient."""
+    norm = _norm(rows)
+    return rows / norm.where(norm > 0, math.inf)
+
+
+def correlation(x: Tensor, center: Tensor) -> Tensor:
+    """One minus Pearson's correlation; 1 where a row is constant, with no gradient.
+
+    From the code of Lara and Gonzalez 2020 (version 1.0.0). Each row is centered by its own mean.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+
+    Returns
+    -------
+    tensor of shape (...), in [0, 2]
+
+    Examples
+    --------
+    >>> import torch
+    >>> correlation(torch.tensor([[3., 2., 1.], [5., 5., 5.]]), torch.tensor([2., 4., 6.]))
+    tensor([2., 1.])
+    """
+    return cosine(_centered(x), _centered(center))
+
+
+def _centered(rows: Tensor) -> Tensor:
+    """Rows less their mean, exactly zero where only rounding is left of them."""
+    deviations = rows - rows.mean(dim=-1, keepdim=True)
+    rounding = 10 * torch.finfo(rows.dtype).eps * _norm(rows)
+    return deviations.where(_norm(deviations) > rounding, 0.0)
+
+
+def dot_product(x: Tensor, center: Tensor) -> Tensor:
+    """Minus the scalar product with the center, brought into the unit ball.
+
+    Lara and Gonzalez 2020, table 1, where norms are taken to be bounded: a center outside of the
+    unit ball would make any dissimilarity smaller by being longer still, so it counts as the
+    nearest point of the ball. Negative where the two point the same way, at least ``-|x|``.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> dot_product(torch.tensor([2., 1.]), torch.tensor([[.5, 0.], [9., 0.]]))
+    tensor([-1., -2.])
+    """
+    return -(x * center / _norm(center).clamp_min(1.0)).sum(dim=-1)
+
+
+def itakura_saito(x: Tensor, center: Tensor) -> Tensor:
+    """Itakura-Saito divergence of positive points.
+
+    Lara and Gonzalez 2020, table 1: the sum of ``x / center - ln(x / center) - 1``. A center
+    counts by its magnitude, so a training step across zero can be taken back; both arguments are
+    kept from zero by 1e-12.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> itakura_saito(torch.tensor([1., 2.]), torch.tensor([1., 1.]))
+    tensor(0.3069)
+    """
+    ratio = x.clamp_min(_FLOOR) / center.abs().clamp_min(_FLOOR)
+    return (ratio - ratio.log() - 1.0).sum(dim=-1).clamp_min(0.0)
+
+
+def _log_shares(weights: Tensor) -> Tensor:
+    weights = weights + _SMOOTHING
+    return weights.log() - weights.sum(dim=-1, keepdim=True).log()
+
+
+# to logarithms of shares of a row, which no share is too small for. The authors' smoothing cancels
+# in a softmax. "identity" is for points that are not negative; its centers are free, hence abs.
+_NORMALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "abs_sum": lambda v: _log_shares(v.abs()),
+    "identity": lambda v: _log_shares(v.abs()),
+    "softmax_abs": lambda v: v.abs().log_softmax(dim=-1),
+    "softmax_relu": lambda v: v.relu().log_softmax(dim=-1),
+    "squared_sum": lambda v: _log_shares(v.square()),
+    "relu_sum": lambda v: _log_shares(v.relu()),
+}
+
+
+def kullback_leibler(x: Tensor, center: Tensor, *, normalizer: str = "abs_sum") -> Tensor:
+    """Kullback-Leibler divergence of the point from the center, both made to sum to one.
+
+    Lara and Gonzalez 2020, table 1, with the normalizers of their code, whose default is
+    "softmax_abs". As both arguments are normalized, none of it is negative.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+    normalizer : str, default="abs_sum"
+        What makes a row sum to one: its absolute values ("abs_sum"), its squares
+        ("squared_sum") or its positive part ("relu_sum"), each plus 1e-3, over their sum; the
+        softmax of its absolute values ("softmax_abs") or of its positive part ("softmax_relu");
+        or "identity", which is "abs_sum" for points that have no negative values.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> kullback_leibler(torch.tensor([[.2, .8], [.4, .6]]), torch.tensor([1., 1.]))
+    tensor([0.1919, 0.0201])
+    """
+    log_p, log_q = _NORMALIZERS[normalizer](x), _NORMALIZERS[normalizer](center)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1).clamp_min(0.0)
+
+
+def _periods(period: Period, like: Tensor) -> Tensor:
+    """Period of each column, 0 where it has none, of shape (m,) or ()."""
+    if not isinstance(period, Collection):
+        return like.new_tensor(period)
+    if len(period) != like.shape[-1]:
+        raise ValueError(
+            f"period has {len(period)} entries for {like.shape[-1]} columns: pass one entry per "
+            "column, None where it is not periodic, or one number for all."
+        )
+    return like.new_tensor([entry or 0.0 for entry in period])
+
+
+def toroidal(x: Tensor, center: Tensor, *, period: Period) -> Tensor:
+    """Squared Euclidean distance on a torus, the way around it that is shortest.
+
+    From the code of Lara and Gonzalez 2020, there for two columns, written by column so that it
+    holds for any number of them and any position of points and centers.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+    period : float or sequence of m floats
+        Period of all columns, or of each, where None or 0 is a column that is not periodic.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    Hours of the day, and a temperature.
+
+    >>> import torch
+    >>> x, center = torch.tensor([23., 10.]), torch.tensor([1., 13.])
+    >>> toroidal(x, center, period=(24, None))
+    tensor(13.)
+    """
+    difference = x - center
+    periods = _periods(period, difference)
+    turns = (difference / periods.where(periods > 0, math.inf)).round()
+    return (difference - turns * periods).square().sum(dim=-1)
+
+
+def wrap(centers: Tensor, period: Period, origin: float | Tensor = 0.0) -> Tensor:
+    """Bring centers into the period that the data are in; up to rounding, for reading only.
+
+    Training on a torus may leave them any number of turns away, where :func:`toroidal` is the
+    same (Lara and Gonzalez 2020 keep them there).
+
+    Parameters
+    ----------
+    centers : tensor of shape (..., m)
+        Centers.
+    period : float or sequence of m floats
+        As of :func:`toroidal`.
+    origin : float or tensor of shape (m,), default=0.0
+        Where the period begins.
+
+    Returns
+    -------
+    tensor of shape (..., m)
+        In ``[origin, origin + period)`` where a column is periodic.
+
+    Examples
+    --------
+    >>> import torch
+    >>> wrap(torch.tensor([[25., 25.], [-1., -1.]]), period=(24, None))
+    tensor([[ 1., 25.],
+            [23., -1.]])
+    """
+    periods = _periods(period, centers)
+    turns = ((centers - origin) / periods.where(periods > 0, math.inf)).floor()
+    return centers - turns * periods
+
+
+def mahalanobis(x: Tensor, center: Tensor, factor: Tensor) -> Tensor:
+    """Squared Mahalanobis distance, of a precision given as a product ``factor @ factor.T``.
+
+    Lara and Gonzalez 2020, table 1. The factor may be any square matrix; it is that of the
+    inverse of a covariance, see :func:`precision_factors`.
+
+    Parameters
+    ----------
+    x, center : tensors of shape (..., m)
+        Points and centers, which broadcast.
+    factor : tensor of shape (..., m, m)
+        Factors of the precisions of the centers.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> mahalanobis(torch.tensor([3., 4.]), torch.zeros(2), torch.diag(torch.tensor([1., 2.])))
+    tensor(73.)
+    """
+    # the only matrix product here: autocast would cut it to bfloat16, and matmul would expand
+    # the factors by the points
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.einsum("...i,...ij->...j", x - center, factor).square().sum(dim=-1)
+
+
+def precision_factors(
+    points: Tensor, labels: Tensor, n_clusters: int, regularization: float = 1e-3
+) -> Tensor:
+    """Cholesky factors of the precisions of clusters, the start of :func:`mahalanobis`.
+
+    Lara and Gonzalez 2020 invert the sample covariance of each cluster. Here it is shrunk:
+    ``regularization`` times its mean variance is added to the diagonal, and a cluster of up to
+    ``m`` points, or of equal ones, takes the covariance that is pooled over all clusters. Where
+    that is zero too, the factor is the identity's. Computed in float64.
+
+    Parameters
+    ----------
+    points : tensor of shape (n, m)
+        Points.
+    labels : integer tensor of shape (n,)
+        Their clusters, in ``range(n_clusters)``.
+    n_clusters : int
+        Number of clusters; some may be empty.
+    regularization : float, default=1e-3
+        Strength of the shrinkage, positive.
+
+    Returns
+    -------
+    tensor of shape (n_clusters, m, m), of the dtype and on the device of `points`
+        Lower triangular.
+
+    Examples
+    --------
+    >>> import torch
+    >>> points = torch.tensor([[0., 0.], [0., 2.], [4., 0.], [4., 2.]])
+    >>> factors = precision_factors(points, torch.zeros(4, dtype=torch.long), n_clusters=1)
+    >>> (factors[0] @ factors[0].T).inverse()  # shrinkage adds 0.0033
+    tensor([[5.3367, 0.0000],
+            [0.0000, 1.3367]])
+    """
+    n, m = points.shape
+    wide, labels = points.detach().cpu().double(), labels.cpu()  # mps has no float64
+    members = [wide[labels == cluster] for cluster in range(n_clusters)]
+    counts = torch.tensor([len(rows) for rows in members])
+    scatter = torch.stack([_scatter(rows) for rows in members])  # (k, m, m)
+    own = scatter / (counts - 1).clamp_min(1).reshape(-1, 1, 1)
+    pooled = scatter.sum(dim=0) / max(n - int((counts > 0).sum()), 1)
+    identity = torch.eye(m, dtype=wide.dtype)
+    # what rounding leaves of equal points
+    least = (10 * torch.finfo(points.dtype).eps * wide.abs().max()) ** 2
+    if _mean_variance(pooled) <= least:
+        pooled = identity
+    usable = (counts > m) & (_mean_variance(own) > least)
+    covariance = own.where(usable.reshape(-1, 1, 1), pooled)
+    shrinkage = regularization * _mean_variance(covariance).reshape(-1, 1, 1) * identity
+    precision = torch.cholesky_inverse(torch.linalg.cholesky(covariance + shrinkage))
+    factors: Tensor = torch.linalg.cholesky(precision)
+    return factors.to(points)
+
+
+def _scatter(rows: Tensor) -> Tensor:
+    """Sums of products ``(m, m)`` of the deviations of rows from their mean; zero for none."""
+    deviations = rows - rows.sum(dim=0) / max(len(rows), 1)
+    return deviations.T @ deviations
+
+
+def _mean_variance(covariance: Tensor) -> Tensor:
+    return covariance.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+
+
+def log_determinants(factors: Tensor) -> Tensor:
+    """Logarithms of the determinants of the precisions that the factors give.
+
+    Half of it is what a Gaussian's log-density has besides half of minus :func:`mahalanobis` and
+    a constant (Bishop 2006, equation 2.43).
+
+    Parameters
+    ----------
+    factors : tensor of shape (k, m, m)
+        Factors as of :func:`mahalanobis`, not necessarily triangular.
+
+    Returns
+    -------
+    tensor of shape (k,)
+        Minus infinity for a singular one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> log_determinants(torch.diag(torch.tensor([1., 2.])).unsqueeze(0))
+    tensor([1.3863])
+    """
+    log_determinant: Tensor = torch.linalg.slogdet(factors).logabsdet
+    return 2.0 * log_determinant
+
+
+class _Domain(NamedTuple):
+    """Which values of the data a formula is made for."""
+
+    holds: Callable[[Tensor], Tensor]
+    allowed: str
+    remedy: str
+
+
+_DOMAINS = {
+    "real": _Domain(torch.isfinite, "finite values", "impute it or remove the row"),
+    "non-negative": _Domain(
+        lambda x: x >= 0,
+        "values of at least 0",
+        "shift the data, or pass another normalizer than 'identity', such as 'abs_sum'",
+    ),
+    "positive": _Domain(
+        lambda x: x > 0,
+        "values greater than 0",
+        "add a small constant to the data, or choose another dissimilarity",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Dissimilarity:
+    """A formula with its parameters, as :func:`resolve` returns it.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the registry, or that of the user's callable.
+    formula : callable
+        From tensors ``(..., m)`` of points and centers, which broadcast, to ``(...)``.
+    domain : {"real", "non-negative", "positive"}
+        What the data may be. Centers are free in any case.
+    params : dict
+        Keyword arguments of the formula.
+    needs_factors : bool
+        Whether the formula takes factors ``(..., m, m)`` after the centers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.tensor([[0., 0.], [1., 1.], [9., 9.]])
+    >>> resolve("manhattan").pairwise(x, x[:2])
+    tensor([[ 0.,  2.],
+            [ 2.,  0.],
+            [18., 16.]])
+    """
+
+    name: str
+    formula: Callable[..., Tensor]
+    domain: str = "real"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    needs_factors: bool = False
+
+    def pairwise(self, x: Tensor, centers: Tensor, *factors: Tensor) -> Tensor:
+        """Dissimilarity of each point to each center.
+
+        Parameters
+        ----------
+        x : tensor of shape (n, m)
+            Points.
+        centers : tensor of shape (k, m)
+            Centers.
+        *factors : tensor of shape (k, m, m)
+            One argument if the dissimilarity needs factors, else none.
+
+        Returns
+        -------
+        tensor of shape (n, k), of the wider dtype of points and centers
+
+        Raises
+        ------
+        ValueError
+            If the user's formula returns another shape.
+        """
+        found = self._evaluate(x.unsqueeze(1), centers, *factors)
+        return self._shaped(found, (len(x), len(centers)))
+
+    def rowwise(self, x: Tensor, centers: Tensor, *factors: Tensor) -> Tensor:
+        """Dissimilarity of each point to the center in the same row.
+
+        Parameters
+        ----------
+        x, centers : tensors of shape (n, m)
+            Points, and a center for each.
+        *factors : tensor of shape (n, m, m)
+            One argument if the dissimilarity needs factors, else none.
+
+        Returns
+        -------
+        tensor of shape (n,), of the wider dtype of points and centers
+
+        Raises
+        ------
+        ValueError
+            If the user's formula returns another shape.
+        """
+        return self._shaped(self._evaluate(x, centers, *factors), (len(x),))
+
+    def check(self, x: Tensor, what: str = "X") -> None:
+        """Refuse points that the formula is not made for; zero rows are fine.
+
+        Parameters
+        ----------
+        x : tensor of shape (n, m)
+            Points.
+        what : str, default="X"
+            What the message calls them.
+
+        Raises
+        ------
+        ValueError
+            If a value is not finite or not in the domain.
+        """
+        for domain in (_DOMAINS["real"], _DOMAINS[self.domain]):
+            refused = ~domain.holds(x)
+            if refused.any():
+                row, column = refused.nonzero()[0].tolist()
+                raise ValueError(
+                    f"{what} has {x[row, column].item():g} in row {row}, column {column}; "
+                    f"dissimilarity={self.name!r} needs {domain.allowed}: {domain.remedy}."
+                )
+
+    def _evaluate(self, x: Tensor, centers: Tensor, *factors: Tensor) -> Tensor:
+        # under autocast embeddings are bfloat16, but centers are float32
+        x = x.to(torch.promote_types(x.dtype, centers.dtype))
+        return self.formula(x, centers, *factors, **self.params)
+
+    def _shaped(self, found: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if found.shape != shape:
+            raise ValueError(
+                f"dissimilarity={self.name!r} returned shape {tuple(found.shape)} where {shape} is "
+                "needed: it must broadcast its two arguments of shape (..., n_features) against "
+                "each other and reduce the last axis only."
+            )
+        return found
+
+
+_REGISTRY = {
+    entry.name: entry
+    for entry in (
+        Dissimilarity("euclidean", euclidean),
+        Dissimilarity("sqeuclidean", sqeuclidean),
+        Dissimilarity("manhattan", manhattan),
+        Dissimilarity("minkowski", minkowski),
+        Dissimilarity("chebyshev", chebyshev),
+        Dissimilarity("cosine", cosine),
+        Dissimilarity("correlation", correlation),
+        Dissimilarity("dot_product", dot_product),
+        Dissimilarity("itakura_saito", itakura_saito, domain="positive"),
+        Dissimilarity("kullback_leibler", kullback_leibler),
+        Dissimilarity("toroidal", toroidal),
+        Dissimilarity("mahalanobis", mahalanobis, needs_factors=True),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names that :func:`resolve` knows.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> "mahalanobis" in names()
+    True
+    """
+    return tuple(_REGISTRY)
+
+
+def resolve(
+    dissimilarity: str | Callable[..., Tensor], params: Mapping[str, Any] | None = None
+) -> Dissimilarity:
+    """Look up a dissimilarity by name, or take the user's own.
+
+    Parameters
+    ----------
+    dissimilarity : str or callable
+        One of :func:`names`, or a function of two tensors ``(..., m)`` that broadcasts them and
+        returns ``(...)``, smaller where they are more alike.
+    params : dict, default=None
+        Keyword arguments of the formula: ``p`` of "minkowski", ``normalizer`` of
+        "kullback_leibler", ``period`` of "toroidal", or those of the callable.
+
+    Returns
+    -------
+    Dissimilarity
+
+    Raises
+    ------
+    TypeError
+        If a parameter is unknown or missing, or if `dissimilarity` is neither name nor callable.
+    ValueError
+        If the name is unknown or a parameter has a value that is not allowed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x, centers = torch.zeros(5, 2), torch.ones(3, 2)
+    >>> resolve("minkowski", {"p": 4}).pairwise(x, centers).shape
+    torch.Size([5, 3])
+    >>> resolve(lambda x, center: (x - center).abs().mean(dim=-1)).rowwise(x, x + 1)
+    tensor([1., 1., 1., 1., 1.])
+    """
+    params = dict(params or {})
+    if callable(dissimilarity):
+        name = getattr(dissimilarity, "__name__", type(dissimilarity).__name__)
+        return Dissimilarity(name, dissimilarity, params=params)
+    if not isinstance(dissimilarity, str):
+        raise TypeError(
+            f"dissimilarity={dissimilarity!r} must be one of {list(names())} or a callable."
+        )
+    if dissimilarity not in _REGISTRY:
+        raise ValueError(
+            f"dissimilarity={dissimilarity!r} must be one of {list(names())} or a callable."
+        )
+    entry = _REGISTRY[dissimilarity]
+    _check_params(entry, params)
+    non_negative = params.get("normalizer") == "identity"
+    return replace(entry, params=params, domain="non-negative" if non_negative else entry.domain)
+
+
+def _check_params(entry: Dissimilarity, params: dict[str, Any]) -> None:
+    signature = inspect.signature(entry.formula)
+    known = signature.parameters.values()
+    tensors = [p.name for p in known if p.kind is p.POSITIONAL_OR_KEYWORD]
+    try:
+        signature.bind(*tensors, **params)
+    except TypeError as error:
+        accepted = ", ".join(p.name for p in known if p.kind is p.KEYWORD_ONLY)
+        raise TypeError(
+            f"dissimilarity={entry.name!r}: {error}. Its parameters: {accepted or 'none'}."
+        ) from error
+    for name, value in params.items():
+        holds, allowed = _ALLOWED[name]
+        if not holds(value):
+            raise ValueError(f"{name}={value!r} of dissimilarity={entry.name!r} must be {allowed}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_period(value: Any) -> bool:
+    if isinstance(value, Collection):
+        return all(entry is None or (_is_number(entry) and entry >= 0) for entry in value)
+    return _is_number(value) and value > 0
+
+
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "p": (
+        lambda value: _is_number(value) and value >= 1,
+        "a number of at least 1; for infinity choose 'chebyshev'",
+    ),
+    "normalizer": (lambda value: value in list(_NORMALIZERS), f"one of {list(_NORMALIZERS)}"),
+    "period": (
+        _is_period,
+        "a positive number, or a sequence with one entry per column: a positive number, or None "
+        "or 0 where the column is not periodic",
+    ),
+}

@@ -261,7 +261,7 @@ def itakura_saito(x: Tensor, center: Tensor) -> Tensor:
     tensor(0.3069)
     """
     ratio = x.clamp_min(_FLOOR) / center.abs().clamp_min(_FLOOR)
-    return (ratio - ratio.log() - 1.0).sum(dim=-1).clamp_min(0.0)
+    return (ratio - ratio.log() - 1.0).sum(dim=-1)
 
 
 def _log_shares(weights: Tensor) -> Tensor:
@@ -430,7 +430,7 @@ def precision_factors(
     ----------
     points : tensor of shape (n, m)
         Points.
-    labels : integer tensor of shape (n,)
+    labels : int tensor of shape (n,)
         Their clusters, in ``range(n_clusters)``.
     n_clusters : int
         Number of clusters; some may be empty.

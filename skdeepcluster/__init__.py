@@ -1,6 +1,7 @@
 """Deep clustering with the interface of scikit-learn, on PyTorch."""
 
 from ._dcec import DCEC
+from ._dmae import DMAE
 from ._version import __version__
 
-__all__ = ["DCEC", "__version__"]
+__all__ = ["DCEC", "DMAE", "__version__"]

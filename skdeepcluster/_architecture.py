@@ -41,6 +41,8 @@ def build_autoencoder(
     """
     shape = rows.sample_shape
     images = len(shape) == 3
+    if architecture is None:
+        return nn.Flatten(), nn.Unflatten(1, shape)
     if architecture == "auto":
         small = not images or math.prod(shape[1:]) <= _SMALL_IMAGE
         architecture = "mlp" if small else "conv"

@@ -158,7 +158,7 @@ class BaseDeepClusterer(
             self._network = network
             self.image_shape_ = resolve_image_shape(self.image_shape, found, X.shape[1])
             self._answer_shape = found or (X.shape[1],)  # of decoded samples
-            self._scaler = Scaler.fit(X, self.scaling, images=self.image_shape_ is not None)
+            self._scaler = self._fit_scaler(X)
         rows = self._rows(X, resolve_device(self.device), resident=True)
         trainer = self._train(rows, again)
         self.module_ = trainer.run.module.eval()
@@ -180,7 +180,7 @@ class BaseDeepClusterer(
         random_state = check_random_state(self.random_state)
         seed, *seeds = random_state.randint(np.iinfo(np.int32).max, size=1 + n_init).tolist()
         judge = None
-        if not again and (self.init != "k-means" or n_init > 1):
+        if not again and (self._resolve_init() in ("graph", "overclustered") or n_init > 1):
             judge = input_graph(rows, np.random.RandomState(seed))
         epochs = n_init * sum(phase.epochs for phase in start) + last.epochs
         progress = Progress(int(self.verbose), type(self).__name__, epochs)
@@ -291,6 +291,14 @@ class BaseDeepClusterer(
         strength = min(1.0, min(self.image_shape_[1:]) / _FULL_STRENGTH_SIDE)
         return lambda x, generator: random_affine(x, generator, strength=strength)
 
+    def _fit_scaler(self, X: Any) -> Scaler:
+        """The map from samples to what the network sees."""
+        return Scaler.fit(X, self.scaling, images=self.image_shape_ is not None)
+
+    def _resolve_init(self) -> str:
+        """What ``init`` stands for on this data."""
+        return str(self.init)
+
     def _epochs(self, parameter: int | str, updates: int, n_samples: int) -> int:
         """An epoch budget; "auto" is a number of updates, whatever the size of the data."""
         if parameter == "auto":
@@ -331,6 +339,9 @@ class BaseDeepClusterer(
                 stacklevel=4,
             )
         self.labels_ = labels
+        self._set_centers(X)
+
+    def _set_centers(self, X: Any) -> None:
         centers = self.module_.assign.centers.detach().cpu().numpy()
         self.cluster_centers_ = centers[self._cluster_order].astype(_answer_dtype(X))
 

@@ -10,22 +10,20 @@ from joblib import Memory
 from torch import Tensor, nn
 
 from ._base import BaseDeepClusterer
-from ._partition import overclustered_round, start_partition
+from ._partition import start_partition
 from ._phases import Batch, Phase, Run, Step
 from ._sklearn import Interval
+from ._start import OVERCLUSTER_UPDATES, PRETRAIN_UPDATES, overclustered_round, pretraining
 from .functional import (
     constant,
     cosine,
     kl_divergence,
-    one_cycle,
     reconstruction_error,
     target_distribution,
 )
 from .nn import ClusteringAutoencoder, StudentTAssignment
 
-# batches of the "auto" budgets; measured on USPS and the MNIST test set, doc/benchmarks
-_PRETRAIN_UPDATES = 2400
-_OVERCLUSTER_UPDATES = 600
+# batches of the "auto" budget; measured on USPS and the MNIST test set, doc/benchmarks
 _CLUSTER_UPDATES = 1000
 
 
@@ -328,19 +326,11 @@ class DCEC(BaseDeepClusterer):
     def _phases(self, n_samples: int) -> tuple[Phase, ...]:
         annealed = self.learning_rate_schedule == "annealed"
         rate = self.learning_rate
-        pretrain = Phase(
-            "pretrain",
-            self._epochs(self.pretrain_epochs, _PRETRAIN_UPDATES, n_samples),
-            (Step("autoencoder", self._reconstruct, trains=("encoder", "decoder")),),
-            rate,
-            schedule=one_cycle if annealed else constant,
-            cached=True,
+        pretrain = pretraining(
+            self._epochs(self.pretrain_epochs, PRETRAIN_UPDATES, n_samples), rate, annealed=annealed
         )
         overcluster = overclustered_round(
-            self.n_clusters,
-            self._epochs("auto", _OVERCLUSTER_UPDATES, n_samples),
-            rate,
-            constant,
+            self.n_clusters, self._epochs("auto", OVERCLUSTER_UPDATES, n_samples), rate
         )
         cluster = Phase(
             "cluster",
@@ -356,11 +346,6 @@ class DCEC(BaseDeepClusterer):
         if self.init == "overclustered":
             return pretrain, overcluster, cluster
         return pretrain, cluster
-
-    def _reconstruct(self, module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        """Equation 4, from augmented to clean samples."""
-        x_hat = module.decoder(module.encoder(batch.augment(batch.x)))
-        return {"reconstruction": reconstruction_error(x_hat, batch.x).mean()}
 
     def _start(self, run: Run) -> dict[str, Tensor]:
         """Centers of the start partition become parameters, section 3.4."""

@@ -5,7 +5,6 @@ the start decides. Shared by the estimators; nothing here sees a label.
 """
 
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ._data import INFERENCE_BATCH, Rows
-from ._phases import Batch, Phase, Run, Step
-from .functional import kl_divergence, reconstruction_error, target_distribution
-from .nn import ClusteringAutoencoder, StudentTAssignment
+from ._phases import Run
+from .dissimilarities import Dissimilarity
+from .nn import StudentTAssignment
 
 _MAX_ROWS = 10_000  # that start partitions are computed on, and judged
 _TINY = float(np.finfo(np.float32).tiny)
@@ -186,6 +185,48 @@ def start_partition(
     return assign, {"p": one_hot(everywhere, n_clusters).float()}
 
 
+def seed_centers(
+    Z: np.ndarray,
+    dissimilarity: Dissimilarity,
+    n_clusters: int,
+    random_state: np.random.RandomState,
+) -> Tensor:
+    """Samples that are far apart by a dissimilarity, to start its centers from.
+
+    The seeding of k-means++ (Arthur and Vassilvitskii 2007) with any dissimilarity in the place of
+    the squared distance; the best of 20 by the sum of dissimilarities to the nearest.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, m)
+        Embeddings.
+    dissimilarity : Dissimilarity
+        One that needs no factors.
+    n_clusters : int
+        Number of centers.
+    random_state : numpy.random.RandomState
+        Draws the samples.
+
+    Returns
+    -------
+    tensor of shape (n_clusters, m)
+    """
+    points = torch.from_numpy(Z)
+    if len(points) > _MAX_ROWS:
+        points = points[random_state.choice(len(points), _MAX_ROWS, replace=False)]
+    best, least = points[:n_clusters], np.inf
+    for _ in range(_K_MEANS_RUNS):
+        chosen = [random_state.randint(len(points))]
+        nearest = dissimilarity.pairwise(points, points[chosen])[:, 0]
+        while len(chosen) < n_clusters:
+            weight = (nearest - nearest.min()).double().numpy() + _TINY
+            chosen.append(random_state.choice(len(points), p=weight / weight.sum()))
+            nearest = nearest.minimum(dissimilarity.pairwise(points, points[chosen[-1:]])[:, 0])
+        if float(nearest.sum()) < least:
+            best, least = points[chosen], float(nearest.sum())
+    return best
+
+
 def _rms(values: np.ndarray) -> float:
     return max(float(np.sqrt(np.mean(values**2))), _TINY)
 
@@ -202,54 +243,6 @@ def _layer(centers: np.ndarray, run: Run) -> StudentTAssignment:
     with torch.no_grad():
         assign.centers.copy_(torch.from_numpy(centers))
     return assign.to(run.rows.device)
-
-
-def overclustered_round(
-    n_clusters: int,
-    epochs: int,
-    learning_rate: float,
-    schedule: Callable[[float], float],
-) -> Phase:
-    """A round of training with twice the clusters, before the start partition is taken.
-
-    It draws samples of a cluster together without deciding yet which parts belong
-    together, and leaves that to the partition of the embedding it ends with.
-
-    Parameters
-    ----------
-    n_clusters : int
-        Clusters of the estimator. Its module needs an encoder, a decoder and an assignment
-        layer, which is replaced.
-    epochs : int
-        Length.
-    learning_rate, schedule : float, callable
-        As in :class:`Phase`.
-
-    Returns
-    -------
-    Phase
-    """
-
-    def start(run: Run) -> dict[str, Tensor]:
-        twice = min(2 * n_clusters, len(run.rows))
-        run.module.assign, targets = start_partition(run, twice, "graph")
-        return targets
-
-    def target(run: Run) -> dict[str, Tensor]:
-        # without "q": it is no collapse when one of too many clusters dies
-        return {"p": target_distribution(run.assign())}
-
-    def losses(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        z, q = module(batch.augment(batch.x))
-        return {
-            "clustering": kl_divergence(batch.targets["p"], q).mean(),
-            "reconstruction": reconstruction_error(module.decoder(z), batch.x).mean(),
-        }
-
-    step = Step("joint", losses, trains=("encoder", "decoder", "assign"))
-    return Phase(
-        "overcluster", epochs, (step,), learning_rate, schedule, setup=start, refresh=target
-    )
 
 
 def _class_means(points: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:

@@ -6,11 +6,12 @@ import numpy as np
 from sklearn.datasets import load_digits
 from torch import nn
 
-from skdeepcluster import DCEC
+from skdeepcluster import DCEC, DMAE
 
 # estimator -> the parameters that make its budget small
 BUDGETS = {
     DCEC: {"init": "graph", "pretrain_epochs": 6, "max_epochs": 3, "hidden_units": (32,)},
+    DMAE: {"init": "graph", "pretrain_epochs": 6, "max_epochs": 3, "hidden_units": (32,)},
 }
 _SMALL = {"n_components": 4, "n_init": 1, "batch_size": 16}
 

@@ -15,7 +15,7 @@ TENSOR_FILES = {"nn", "functional", "augment", "dissimilarities"}  # torch only
 MAY_IMPORT_SKORCH = {"_net", "callbacks"}
 MAY_IMPORT_PRIVATE_SKLEARN = {"_sklearn"}
 # known to methods, and knowing none
-FOUNDATION = {"_base", "_phases", "_net", "_data", "_sklearn", "_training", "_partition"}
+FOUNDATION = {"_base", "_phases", "_net", "_data", "_sklearn", "_training", "_partition", "_start"}
 
 
 def imports(path):

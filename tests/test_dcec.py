@@ -499,7 +499,7 @@ def test_starts_are_many_and_the_last_phase_is_one():
 
 def test_auto_budgets_are_numbers_of_updates(monkeypatch):
     X, _ = digits()
-    monkeypatch.setattr(_dcec, "_PRETRAIN_UPDATES", 50)
+    monkeypatch.setattr(_dcec, "PRETRAIN_UPDATES", 50)
     monkeypatch.setattr(_dcec, "_CLUSTER_UPDATES", 31)
     parameters = {"pretrain_epochs": "auto", "max_epochs": "auto", "tol": 0.0}
     model = dcec(**parameters).fit(X)

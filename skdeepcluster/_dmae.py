@@ -1,0 +1,662 @@
+"""Dissimilarity Mixture Autoencoder for Deep Clustering (Lara and Gonzalez, 2020)."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import torch
+from joblib import Memory
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+from torch import Tensor, nn
+
+from ._base import BaseDeepClusterer
+from ._data import Scaler
+from ._device import local_torch_seed
+from ._partition import seed_centers, start_partition
+from ._phases import Batch, Phase, Run, Step, forward_batches
+from ._sklearn import HasMethods, Interval, StrOptions
+from ._start import (
+    OVERCLUSTER_UPDATES,
+    PRETRAIN_UPDATES,
+    overclustered_round,
+    pretraining,
+    reconstruct,
+)
+from ._training import Progress
+from .dissimilarities import Dissimilarity, names, precision_factors, resolve
+from .functional import constant, cosine, one_cycle, reconstruction_error
+from .nn import ClusteringAutoencoder, DissimilarityMixture
+
+# batches of the "auto" budget; measured on USPS and the MNIST test set, doc/benchmarks
+_CLUSTER_UPDATES = 600
+# alpha times the median gap between the two smallest dissimilarities of a sample
+_SHARPNESS = 10.0
+# of the learning rate: Adam begins anew in every call of partial_fit, with steps of full length
+_ONLINE_RATE = 0.1
+# of the covariances of clusters, in units of their mean variance, while the encoder trains:
+# augmented samples scatter in directions where clean ones do not
+_SHRINKAGE = 1.0
+# the others see angles, shares or signs, which subtracting a mean would change
+_TRANSLATION_INVARIANT = {"euclidean", "sqeuclidean", "manhattan", "minkowski"} | {
+    "chebyshev",
+    "mahalanobis",
+    "toroidal",
+}
+
+
+class DMAE(BaseDeepClusterer):
+    """Dissimilarity mixture autoencoder.
+
+    A mixture whose components fall off with any dissimilarity, ``exp(-alpha d(z, center))``,
+    on the samples themselves or on the embedding of an autoencoder that is trained with it.
+
+    Parameters
+    ----------
+    n_clusters : int, default=4
+        Number of components, at least 1.
+
+    dissimilarity : str or callable, default="mahalanobis"
+        Between embeddings and centers: a name of
+        :func:`skdeepcluster.dissimilarities.names`, or a function of two tensors
+        ``(..., m)`` that broadcasts them and returns ``(...)``.
+
+    dissimilarity_params : dict, default=None
+        Parameters of the dissimilarity: ``p`` of "minkowski", ``normalizer`` of
+        "kullback_leibler", ``period`` of "toroidal" (a number, or one a column, None where it
+        is not periodic; without a network in the units of the samples), ``log_determinant`` of
+        "mahalanobis": True makes a component a Gaussian with its normaliser, False (the
+        default) keeps the determinants of the precisions equal.
+
+    alpha : "auto" or float, default="auto"
+        Inverse temperature of the responsibilities, positive. "auto" is 10 over the median
+        gap between a sample's two smallest dissimilarities to the centers it starts from.
+
+    objective : {"expected", "nll", "paper"}, default="expected"
+        "expected" is minus the expected complete log-likelihood (equation 8), with
+        responsibilities from an E-step on all samples once an epoch. "nll" is minus the
+        log-likelihood. "paper" is equation 12, the dissimilarity to averaged parameters;
+        it bounds equation 8 on the wrong side, and is zero for a sample anywhere between
+        centers. Each is divided by alpha.
+
+    clustering_weight : float, default=1.0
+        Weight of the objective, which is in units of the median dissimilarity to the
+        nearest center at the start.
+
+    prototype_weight : float, default=1.0
+        Weight of the reconstruction from the averaged centers, equation 17. It makes
+        ``inverse_transform(cluster_centers_)`` typical samples.
+
+    reconstruction_weight : float, default=1.0
+        Weight of the reconstruction from the embedding itself, which the paper does not
+        have: it keeps the embedding in place.
+
+    train_encoder : bool, default=True
+        Whether the autoencoder is trained with the mixture. False is the paper's AE+DMM.
+
+    n_components : int, default=10
+        Width of the embedding, where there is a network.
+
+    architecture : {"auto", "mlp", "conv"}, tuple, callable or None, default="auto"
+        The autoencoder. "conv" is that of DCEC, for images of any size. "mlp" is that of the
+        paper. "auto" is "conv" for images of more than 32 x 32 pixels and "mlp" for the
+        rest. A tuple of two ``torch.nn.Module`` is the encoder, mapping samples to
+        ``(n_samples, n_components)``, and the decoder; both are copied. A callable gets
+        ``(sample_shape, n_components)`` and returns such a tuple. None is no network, the
+        paper's DMM: the embedding is the scaled samples.
+
+    hidden_units : "auto" or tuple of int, default="auto"
+        Widths of the encoder's hidden layers where the architecture is "mlp"; the decoder
+        mirrors them. "auto" is ``(512, 256)``, the first less for data of more than
+        7812 features; the paper's are ``(500, 500, 2000)``.
+
+    image_shape : tuple of int, default=None
+        Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat
+        rows hold. Samples of shape (n_samples, channels, height, width) need none.
+
+    scaling : {"auto", "global", "standard", "none"}, default="auto"
+        How samples are scaled inside, fixed in fit. "global" divides all features by one
+        number, so that their mean variance is 1, after subtracting each feature's mean (the
+        least value, for images). "standard" gives every feature mean 0 and variance 1.
+        "none" leaves the samples alone. "auto" is "standard" for vectors whose features
+        are of unlike scale, "global" for the rest; without a network it does not subtract the
+        mean where the dissimilarity sees angles, shares or signs, and is "none" for a callable.
+
+    augmentation : {"auto", "affine"}, callable or None, default="auto"
+        Random changes that must not change the cluster. "affine" turns, shifts, scales and
+        shears images (:func:`skdeepcluster.augment.random_affine`, below 16 pixels a side
+        with less strength). "auto" is "affine" for images, None for vectors. A callable
+        maps a float tensor of scaled samples, shape ``(batch, *sample_shape)``, to one of
+        the same shape.
+
+    init : {"auto", "overclustered", "graph", "k-means", "seeded"}, default="auto"
+        The start partition. "k-means", "graph" and "overclustered" are those of
+        :class:`DCEC`. "seeded" takes samples that are far apart by the dissimilarity, as
+        k-means++ does by the Euclidean distance, the best of 20. "auto" is "overclustered" with
+        a network; without one "k-means" for "mahalanobis", "euclidean" and "sqeuclidean", else
+        "seeded".
+
+    pretrain_target : transformer, default=None
+        Features that the encoder is trained to reproduce, in the place of pretraining as an
+        autoencoder; the decoder is trained after it. The paper's networks for moons and circles
+        take ``RBFSampler(gamma, n_components=n_components)`` of scikit-learn. It is
+        cloned, sees all scaled samples as an array, and needs `fit_transform`.
+
+    pretrain_epochs : "auto" or int, default="auto"
+        Epochs of the autoencoder alone. "auto" is as many as make 2400 batches, an epoch of
+        less than 8 batches counted as 8.
+
+    max_epochs : "auto" or int, default="auto"
+        Most epochs of the clustering phase; 0 leaves the start partition as it is. "auto"
+        is as many as make 600 batches, counted in the same way.
+
+    batch_size : int, default=256
+        Samples a batch, at least 2.
+
+    learning_rate : float, default=3e-3
+        Peak learning rate of Adam, in every phase; a tenth of it in partial_fit.
+
+    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
+        "annealed" is one cycle in pretraining and half a cosine down to 0 while clustering.
+
+    n_init : int, default=2
+        Starts from new random weights, each through all phases but the last. The last
+        goes on from the start whose clusters cut the neighbour graph of the samples least;
+        labels `y` play no part. Without a network there is one start.
+
+    tol : float, default=1e-3
+        The clustering phase ends when less than this share of the labels changed in an
+        epoch, but not before its 100th batch.
+
+    device : str or torch.device, default="auto"
+        Where to train: "auto" is cuda, then mps, then cpu.
+
+    precision : {"auto", "32", "bf16"}, default="auto"
+        "bf16" multiplies matrices in bfloat16 while training; losses, dissimilarities and all
+        of inference stay in float32. "auto" does so where the hardware does, but on CPU not for
+        convolutions of a network of yours or of images under 5 pixels a side, which torch 2.13
+        gets wrong.
+
+    warm_start : bool, default=False
+        Whether fit goes on with the clustering phase from the last fit's state.
+
+    memory : str or joblib.Memory, default=None
+        Where to keep pretrained networks. A fit on the same samples, with the same
+        parameters of pretraining and the same int `random_state`, takes its network from
+        there: a grid search over `dissimilarity` pretrains once a fold.
+
+    callbacks : list of skorch callbacks, default=None
+        Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
+        stops training, as skorch's EarlyStopping, ends the phase. A phase taken from
+        `memory` calls none.
+
+    verbose : {0, 1, 2}, default=0
+        0 is silent, 1 shows a progress bar, 2 writes a line an epoch.
+
+    random_state : int, RandomState instance or None, default=None
+        Pass an int for results that repeat, at an equal number of threads.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; what predict says of it.
+
+    cluster_centers_ : ndarray of shape (n_clusters, n_components)
+        Centers in the embedding. ``inverse_transform(cluster_centers_)`` shows them in the
+        units of the samples.
+
+    weights_ : ndarray of shape (n_clusters,)
+        Mixing weights; they sum to one.
+
+    precisions_ : ndarray of shape (n_clusters, n_components, n_components)
+        Precisions of the components, where the dissimilarity is "mahalanobis". While an
+        encoder trains they stay those of the start partition.
+
+    alpha_ : float
+        Inverse temperature.
+
+    module_ : torch.nn.Module
+        The trained network; ``module_(x)`` gives embedding and soft assignment of scaled
+        samples.
+
+    history_ : list of dict
+        A row for each epoch of the start that was kept and of the last phase: "phase",
+        "epoch", the mean of each loss as it enters the objective, "label_change" (share of
+        labels) and "cluster_sizes" where the responsibilities were updated, "collapsed" where
+        training stopped for that. ``pandas.DataFrame(history_)`` is a table.
+
+    n_iter_ : int
+        Number of those epochs.
+
+    converged_ : bool
+        Whether the stop rule (`tol`) ended the clustering phase.
+
+    image_shape_ : tuple of 3 ints or None
+        Channels, height and width of the samples, None for vectors.
+
+    n_features_in_ : int
+        Number of features seen in fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where all are strings.
+
+    See Also
+    --------
+    DCEC : The same autoencoder with round clusters and a sharpened target.
+    sklearn.mixture.GaussianMixture : EM for Gaussians; faster, where the dissimilarity is
+        Mahalanobis and there is no network.
+
+    Notes
+    -----
+    The rows of the paper's tables: DMM is ``architecture=None``, AE+DMM is
+    ``train_encoder=False``, DMAE the default. The released code differs from the paper and from
+    version to version; where they disagree this follows the equations [1]_, with the divergence
+    averaged over samples (the code sums it over a batch), and with log-weights from a softmax.
+
+    With ``dissimilarity="mahalanobis"``, ``dissimilarity_params={"log_determinant": True}``,
+    ``alpha=0.5``, ``objective="nll"`` and no network this is a Gaussian mixture, fitted by
+    gradients.
+
+    Clusters that are empty after training, or that die in it, raise a
+    :class:`~sklearn.exceptions.ConvergenceWarning`; training that diverges raises
+    :class:`FloatingPointError`. What :class:`DCEC` says of Ctrl-C, threads and random generators
+    holds here too.
+
+    References
+    ----------
+    .. [1] J. S. Lara, F. A. Gonzalez, "Dissimilarity Mixture Autoencoder for Deep Clustering",
+       arXiv 2006.08177, 2020.
+
+    Examples
+    --------
+    Hours of the day, where 23 and 1 are close:
+
+    >>> import numpy as np
+    >>> from skdeepcluster import DMAE
+    >>> hours = np.array([[23.0], [0.5], [1.0], [23.5], [11.0], [12.0], [13.0], [12.5]])
+    >>> model = DMAE(2, dissimilarity="toroidal", dissimilarity_params={"period": 24},
+    ...              architecture=None, random_state=0)
+    >>> labels = model.fit_predict(hours)
+    >>> (labels[:4] == labels[0]).all(), (labels[4:] == labels[4]).all(), labels[0] != labels[4]
+    (np.True_, np.True_, np.True_)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseDeepClusterer._parameter_constraints,
+        "dissimilarity": [StrOptions(set(names())), callable],
+        "dissimilarity_params": [dict, None],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "objective": [StrOptions({"expected", "nll", "paper"})],
+        "clustering_weight": [Interval(Real, 0, None, closed="left")],
+        "prototype_weight": [Interval(Real, 0, None, closed="left")],
+        "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
+        "train_encoder": ["boolean"],
+        "architecture": [*BaseDeepClusterer._parameter_constraints["architecture"], None],
+        "pretrain_target": [HasMethods("fit_transform"), None],
+        "init": [StrOptions({"auto", "overclustered", "graph", "k-means", "seeded"})],
+    }
+    _not_in_pretraining = BaseDeepClusterer._not_in_pretraining | {
+        "dissimilarity",
+        "dissimilarity_params",
+        "alpha",
+        "objective",
+        "clustering_weight",
+        "prototype_weight",
+        "reconstruction_weight",
+        "train_encoder",
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 4,
+        *,
+        dissimilarity: str | Callable[[Tensor, Tensor], Tensor] = "mahalanobis",
+        dissimilarity_params: Mapping[str, Any] | None = None,
+        alpha: float | str = "auto",
+        objective: str = "expected",
+        clustering_weight: float = 1.0,
+        prototype_weight: float = 1.0,
+        reconstruction_weight: float = 1.0,
+        train_encoder: bool = True,
+        n_components: int = 10,
+        architecture: Any = "auto",
+        hidden_units: str | Sequence[int] = "auto",
+        image_shape: Sequence[int] | None = None,
+        scaling: str = "auto",
+        augmentation: str | Callable[[Tensor], Tensor] | None = "auto",
+        init: str = "auto",
+        pretrain_target: Any = None,
+        pretrain_epochs: int | str = "auto",
+        max_epochs: int | str = "auto",
+        batch_size: int = 256,
+        learning_rate: float = 3e-3,
+        learning_rate_schedule: str = "annealed",
+        n_init: int = 2,
+        tol: float = 1e-3,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        warm_start: bool = False,
+        memory: str | Memory | None = None,
+        callbacks: Sequence[Any] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.dissimilarity = dissimilarity
+        self.dissimilarity_params = dissimilarity_params
+        self.alpha = alpha
+        self.objective = objective
+        self.clustering_weight = clustering_weight
+        self.prototype_weight = prototype_weight
+        self.reconstruction_weight = reconstruction_weight
+        self.train_encoder = train_encoder
+        self.n_components = n_components
+        self.architecture = architecture
+        self.hidden_units = hidden_units
+        self.image_shape = image_shape
+        self.scaling = scaling
+        self.augmentation = augmentation
+        self.init = init
+        self.pretrain_target = pretrain_target
+        self.pretrain_epochs = pretrain_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.precision = precision
+        self.warm_start = warm_start
+        self.memory = memory
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # ---------------------------------------------------------------- training
+
+    def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
+        width = self.n_features_in_ if self.architecture is None else self.n_components
+        return ClusteringAutoencoder(encoder, decoder, self._components(width))
+
+    def _components(self, width: int) -> DissimilarityMixture:
+        gaussian = bool((self.dissimilarity_params or {}).get("log_determinant", False))
+        return DissimilarityMixture(
+            self.n_clusters, width, self._dissimilarity(), log_determinant=gaussian
+        )
+
+    def _phases(self, n_samples: int) -> tuple[Phase, ...]:
+        annealed = self.learning_rate_schedule == "annealed"
+        rate = self.learning_rate
+        cluster = Phase(
+            "cluster",
+            self._epochs(self.max_epochs, _CLUSTER_UPDATES, n_samples),
+            (
+                Step("joint", self._joint, trains=("encoder", "decoder", "assign"))
+                if self._joint_training()
+                else Step("mixture", self._mixture, trains=("assign",)),
+            ),
+            rate,
+            schedule=cosine if annealed else constant,
+            setup=self._start,
+            refresh=self._expectation,
+            stop=self._labels_stable,
+        )
+        if self.architecture is None:
+            return (cluster,)
+        epochs = self._epochs(self.pretrain_epochs, PRETRAIN_UPDATES, n_samples)
+        if self.pretrain_target is not None:
+            schedule = one_cycle if annealed else constant
+            regress = Step("encoder", self._regress, trains=("encoder",))
+            decode = Step("decoder", reconstruct, trains=("decoder",))
+            return (
+                Phase(
+                    "target", epochs, (regress,), rate, schedule, setup=self._target, cached=True
+                ),
+                Phase("decoder", epochs, (decode,), rate, schedule, cached=True),
+                cluster,
+            )
+        pretrain = pretraining(epochs, rate, annealed=annealed)
+        if self._resolve_init() != "overclustered":
+            return pretrain, cluster
+        epochs = self._epochs("auto", OVERCLUSTER_UPDATES, n_samples)
+        return pretrain, overclustered_round(self.n_clusters, epochs, rate), cluster
+
+    def _joint_training(self) -> bool:
+        return self.architecture is not None and self.train_encoder
+
+    def _target(self, run: Run) -> dict[str, Tensor]:
+        """Features of the samples that the encoder is to reproduce."""
+        X = run.rows.take(np.arange(len(run.rows))).flatten(1).cpu().numpy()
+        transformer = clone(self.pretrain_target)
+        if "random_state" in transformer.get_params():
+            transformer.set_params(random_state=run.random_state.randint(np.iinfo(np.int32).max))
+        features = torch.as_tensor(transformer.fit_transform(X), dtype=torch.float32)
+        if features.shape != (len(X), self.n_components):
+            raise ValueError(
+                f"pretrain_target={self.pretrain_target!r} gives {features.shape[1]} features, the "
+                f"embedding has n_components={self.n_components}: make the two equal."
+            )
+        return {"target": features.to(run.rows.device)}
+
+    def _regress(self, module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
+        z = module.encoder(batch.augment(batch.x))
+        return {"target": reconstruction_error(z, batch.targets["target"]).mean()}
+
+    def _start(self, run: Run) -> dict[str, Tensor]:
+        """Parameters of the start partition, and alpha in units of its gaps."""
+        Z = run.embed()
+        mixture = self._components(Z.shape[1])
+        mixture.dissimilarity.check(
+            torch.from_numpy(Z), "X" if self.architecture is None else "the embedding"
+        )
+        init = self._resolve_init()
+        if init == "seeded":
+            centers = seed_centers(Z, mixture.dissimilarity, self.n_clusters, run.random_state)
+            first: dict[str, Tensor] = {}
+        else:
+            assign, first = start_partition(run, self.n_clusters, init)
+            centers = assign.centers.detach()
+        with torch.no_grad():
+            mixture.centers.copy_(centers)
+        run.module.assign = mixture.to(run.rows.device)
+        nearest = _distances(run).argmin(dim=1)
+        labels = first["p"].argmax(dim=1) if first else nearest
+        with torch.no_grad():
+            counts = torch.bincount(labels, minlength=self.n_clusters)
+            mixture.logits.copy_(counts.clamp_min(1).log())
+            if mixture.factors is not None:
+                # an encoder that trains with them would flatten what they weigh most
+                mixture.factors.requires_grad_(not self._joint_training())
+                shrinkage = _SHRINKAGE if self._joint_training() else 1e-3
+                mixture.factors.copy_(
+                    precision_factors(torch.from_numpy(Z), labels, self.n_clusters, shrinkage)
+                )
+            smallest = _distances(run).topk(min(2, self.n_clusters), largest=False).values
+            gap = (smallest[:, -1] - smallest[:, 0]).median()
+            tiny = torch.finfo(torch.float32).tiny
+            if self.alpha == "auto":
+                mixture.alpha.copy_(_SHARPNESS / gap.clamp_min(1e-6))
+            else:
+                mixture.alpha.fill_(cast(float, self.alpha))
+            mixture.scale.copy_(smallest[:, 0].abs().median().clamp_min(tiny))
+        return {"responsibilities": first["p"]} if first else {}
+
+    def _expectation(self, run: Run) -> dict[str, Tensor]:
+        """Equation 4: the E-step, on all samples."""
+        q = run.assign()
+        return {"q": q, "responsibilities": q}
+
+    def _joint(self, module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
+        """Equation 18, and a reconstruction that does not pass through the centers.
+
+        The paper decodes only averaged centers, which cannot hold the embedding in place.
+        """
+        z = module.encoder(batch.augment(batch.x))
+        mixture = cast(DissimilarityMixture, module.assign)
+        losses = self._clustering(mixture, z, batch)
+        if self.prototype_weight:
+            average = batch.targets["responsibilities"] @ mixture.centers
+            error = reconstruction_error(module.decoder(average), batch.x).mean()
+            losses["prototypes"] = self.prototype_weight * error
+        if self.reconstruction_weight:
+            error = reconstruction_error(module.decoder(z), batch.x).mean()
+            losses["reconstruction"] = self.reconstruction_weight * error
+        return losses
+
+    def _mixture(self, module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
+        """Equation 12 alone, on a fixed embedding."""
+        with torch.no_grad():
+            z = module.encoder(batch.augment(batch.x))
+        return self._clustering(cast(DissimilarityMixture, module.assign), z, batch)
+
+    def _clustering(
+        self, mixture: DissimilarityMixture, z: Tensor, batch: Batch
+    ) -> dict[str, Tensor]:
+        with torch.autocast(z.device.type, enabled=False):
+            loss = self._loss(mixture, z.float(), batch.targets["responsibilities"]).mean()
+        return {"clustering": self.clustering_weight * loss / mixture.scale}
+
+    def _loss(self, mixture: DissimilarityMixture, z: Tensor, q: Tensor) -> Tensor:
+        """The objective of each embedding, in units of the dissimilarity."""
+        bias, alpha = mixture.bias(), mixture.alpha
+        if self.objective == "expected":  # minus equation 8 over alpha
+            return (q * (mixture.distances(z) - bias / alpha)).sum(dim=1)
+        if self.objective == "nll":
+            return -(bias - alpha * mixture.distances(z)).logsumexp(dim=1) / alpha
+        q = cast(Tensor, mixture(z))  # equations 11 and 12
+        return mixture.distance_to_average(z, q) - (q @ bias.exp()).log() / alpha
+
+    def _labels_stable(self, run: Run) -> bool:
+        return run.label_change < self.tol
+
+    def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
+        mixture: DissimilarityMixture = self.module_.assign
+        loss: Tensor = self.clustering_weight * self._loss(mixture, z, q) / mixture.scale
+        if not self._joint_training():
+            return loss
+        prototypes = reconstruction_error(self.module_.decoder(q @ mixture.centers), x)
+        error = reconstruction_error(self.module_.decoder(z), x)
+        return loss + self.prototype_weight * prototypes + self.reconstruction_weight * error
+
+    # ---------------------------------------------------------------- choices
+
+    def _resolve_init(self) -> str:
+        if self.init == "auto" and self.architecture is None:
+            round_clusters = self.dissimilarity in ("euclidean", "sqeuclidean", "mahalanobis")
+            return "k-means" if round_clusters else "seeded"
+        return "overclustered" if self.init == "auto" else self.init
+
+    def _dissimilarity(self) -> Dissimilarity:
+        params = dict(self.dissimilarity_params or {})
+        if self.dissimilarity == "mahalanobis":
+            params.pop("log_determinant", None)
+        if self.dissimilarity == "toroidal" and self.architecture is None and "period" in params:
+            params["period"] = self._scaled_period(params["period"])
+        return resolve(self.dissimilarity, params)
+
+    def _scaled_period(self, period: Any) -> Any:
+        """The period in the units of the scaled samples; what is wrong with it, resolve says."""
+        try:
+            periods = np.broadcast_to(np.asarray(period, dtype=float), self.n_features_in_)
+        except (TypeError, ValueError):
+            return period
+        # None has become nan
+        return tuple(np.nan_to_num(periods * self._scaler.factor).tolist())
+
+    def _fit_scaler(self, X: Any) -> Scaler:
+        if self.architecture is None and self.scaling == "auto":
+            if callable(self.dissimilarity):
+                return Scaler.fit(X, "none", images=False)
+            if self.dissimilarity not in _TRANSLATION_INVARIANT:
+                return dataclasses.replace(Scaler.fit(X, "global", images=False), shift=np.zeros(1))
+        return super()._fit_scaler(X)
+
+    # ---------------------------------------------------------------- what was fitted
+
+    @property
+    def weights_(self) -> np.ndarray:
+        """Mixing weights of the clusters, of shape (n_clusters,); they sum to one."""
+        return self._answer(self.module_.assign.logits.softmax(dim=0))
+
+    @property
+    def alpha_(self) -> float:
+        """Inverse temperature of the responsibilities."""
+        return float(self.module_.assign.alpha)
+
+    @property
+    def precisions_(self) -> np.ndarray:
+        """Precisions of a Mahalanobis mixture, of shape (n_clusters, width, width)."""
+        if self.dissimilarity != "mahalanobis":
+            raise AttributeError(
+                f"precisions_ needs dissimilarity='mahalanobis', not {self.dissimilarity!r}."
+            )
+        return self._answer(self.module_.assign.precisions())
+
+    def _answer(self, values: Tensor) -> np.ndarray:
+        """Parameters of the components, in the order and dtype of ``cluster_centers_``."""
+        ordered = values.detach().cpu().numpy()[self._cluster_order]
+        return ordered.astype(self.cluster_centers_.dtype)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Go through a batch of samples once, or fit it where nothing is fitted yet.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            At least 2 samples; at least `n_clusters` in the first call, which does all that
+            fit does and fixes the scaling.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The estimator; ``labels_`` are those of this batch.
+
+        Raises
+        ------
+        ValueError
+            If `X` is invalid or differs from the batches before.
+        FloatingPointError
+            If training diverges.
+        """
+        if not hasattr(self, "module_"):
+            return cast(Self, self.fit(X))
+        X = self._check(X)
+        if X.shape[0] < 2:
+            raise ValueError("partial_fit needs at least 2 samples: collect them into batches.")
+        rows = self._rows(X, self._device)
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        online = dataclasses.replace(
+            self._phases(len(rows))[-1],
+            epochs=1,
+            learning_rate=_ONLINE_RATE * self.learning_rate,
+            schedule=constant,
+            setup=None,
+            # without "q": that a small batch has nothing of a cluster is no collapse
+            refresh=lambda run: {"responsibilities": run.assign()},
+            stop=None,
+        )
+        with local_torch_seed(seed, rows.device):
+            run = Run(copy.deepcopy(self.module_), rows)
+            trainer = self._trainer(run, Progress(int(self.verbose), type(self).__name__, 1))
+            trainer.train([online], seed)
+            trainer.progress.close()
+        self.module_ = run.module.eval()
+        self.history_ = [*self.history_, *trainer.history]
+        self.n_iter_ = len(self.history_)
+        self.labels_ = self._labels(X)
+        self._set_centers(X)
+        return self
+
+
+@torch.no_grad()
+def _distances(run: Run) -> Tensor:
+    """Dissimilarities of all samples to all centers, of shape (n_samples, n_clusters)."""
+    mixture = run.module.assign
+    return torch.cat([mixture.distances(z) for _, _, z, _ in forward_batches(run.module, run.rows)])

@@ -117,6 +117,13 @@ def test_zero_gamma_without_a_moving_embedding_keeps_the_start():
 # ---------------------------------------------------------------- the clustering phase
 
 
+def test_labels_are_nearest_centers():
+    X, _ = digits()
+    model = dcec().fit(X)
+    distances = np.linalg.norm(model.transform(X)[:, None] - model.cluster_centers_, axis=2)
+    np.testing.assert_array_equal(distances.argmin(axis=1), model.labels_)
+
+
 def test_target_is_that_of_all_samples():
     X, _ = digits()
     watch = Watch("cluster")

@@ -6,13 +6,14 @@ import sys
 
 import pytest
 
-from skdeepcluster import __main__, _dcec
+from skdeepcluster import __main__, _dcec, _dmae
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    for budget in ("_PRETRAIN_UPDATES", "_OVERCLUSTER_UPDATES", "_CLUSTER_UPDATES"):
-        monkeypatch.setattr(_dcec, budget, 8)
+    for method in (_dcec, _dmae):
+        for budget in ("PRETRAIN_UPDATES", "OVERCLUSTER_UPDATES", "_CLUSTER_UPDATES"):
+            monkeypatch.setattr(method, budget, 8)
 
 
 def test_table_and_picture(quick, capsys, tmp_path):
@@ -20,7 +21,7 @@ def test_table_and_picture(quick, capsys, tmp_path):
     __main__.main(["--output", str(picture), "--seed", "1"])
     out, err = capsys.readouterr()
     number = r"\s+0\.\d{3}"
-    for name in ("KMeans", "SpectralClustering", "DCEC"):
+    for name in ("KMeans", "SpectralClustering", "DCEC", "DMAE"):
         assert re.search(rf"^{name}{number}{number}{number}\s+\d+\.\d$", out, re.MULTILINE)
     assert "DCEC" in err  # the progress bar
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -1,11 +1,11 @@
-"""Accuracy of DCEC beside KMeans, into dcec.jsonl; every run is one line.
+"""Accuracy of the estimators beside KMeans, into accuracy.jsonl; every run is one line.
 
-    python doc/benchmarks/dcec.py --data ../shared/data                 # all that is missing
-    python doc/benchmarks/dcec.py --data ../shared/data --only usps default
-    python doc/benchmarks/dcec.py --table                               # of what was run
+    python doc/benchmarks/accuracy.py --data ../shared/data                 # all that is missing
+    python doc/benchmarks/accuracy.py --data ../shared/data --only usps DMAE
+    python doc/benchmarks/accuracy.py --table                               # of what was run
 
 The labels are read after a fit, for its scores; no setting, epoch or seed depends on them.
-A run that dcec.jsonl already holds for the configuration, set and seed is not repeated.
+A run that accuracy.jsonl already holds for the configuration, set and seed is not repeated.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from skdeepcluster import DCEC
+from skdeepcluster import DCEC, DMAE
 from skdeepcluster.metrics import clustering_accuracy
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
@@ -36,29 +36,38 @@ IDEC = PAPER | {"architecture": "mlp", "hidden_units": DEC_WIDTHS}
 PLAIN = {"architecture": "conv", "augmentation": None, "n_init": 1}
 
 CONFIGURATIONS = {
-    "default": {},
-    "default, flat rows": {},
-    "no augmentation, CAE + k-means": PLAIN | {"max_epochs": 0, "init": "k-means"},
-    "no augmentation, DCEC": PLAIN,
-    "paper: CAE + k-means": PAPER | {"max_epochs": 0},
-    "paper: DCEC": PAPER,
-    "paper: DEC-conv": PAPER | {"reconstruction_weight": 0.0, "gamma": 1.0},
-    "paper: IDEC": IDEC,
-    "paper: DEC": IDEC | {"reconstruction_weight": 0.0, "gamma": 1.0},
+    "KMeans": (KMeans, {"n_init": 10}),
+    "DCEC": (DCEC, {}),
+    "DCEC, flat rows": (DCEC, {}),
+    "DMAE": (DMAE, {}),
+    "DMAE, euclidean": (DMAE, {"dissimilarity": "euclidean"}),
+    "DMAE, AE+DMM": (DMAE, {"train_encoder": False}),
+    "DMAE, DMM": (DMAE, {"architecture": None, "augmentation": None}),
+    "no augmentation, CAE + k-means": (DCEC, PLAIN | {"max_epochs": 0, "init": "k-means"}),
+    "no augmentation, DCEC": (DCEC, PLAIN),
+    "paper: CAE + k-means": (DCEC, PAPER | {"max_epochs": 0}),
+    "paper: DCEC": (DCEC, PAPER),
+    "paper: DEC-conv": (DCEC, PAPER | {"reconstruction_weight": 0.0, "gamma": 1.0}),
+    "paper: IDEC": (DCEC, IDEC),
+    "paper: DEC": (DCEC, IDEC | {"reconstruction_weight": 0.0, "gamma": 1.0}),
 }
 PAPER_ROWS = ["paper: CAE + k-means", "paper: DCEC"]
 PLAIN_ROWS = ["no augmentation, CAE + k-means", "no augmentation, DCEC"]
+DMAE_ROWS = ["DMAE", "DMAE, euclidean"]
 PLAN = [  # set, configurations, seeds
-    ("usps", ["KMeans", "default"], 5),
-    ("mnist_test", ["KMeans", "default"], 3),
-    ("digits", ["KMeans", "default", "default, flat rows"], 5),
-    ("r8", ["KMeans", "default"], 3),
-    ("coil20_32", ["KMeans", "default"], 3),
-    ("fashion_10k", ["KMeans", "default"], 3),
-    ("optdigits", ["KMeans", "default"], 3),
-    ("20newsgroups", ["KMeans", "default"], 3),
-    ("usps", ["default, flat rows", *PLAIN_ROWS, *PAPER_ROWS], 5),
-    ("mnist_test", ["default, flat rows", *PLAIN_ROWS, *PAPER_ROWS], 3),
+    ("usps", ["KMeans", "DCEC"], 5),
+    ("mnist_test", ["KMeans", "DCEC"], 3),
+    ("digits", ["KMeans", "DCEC", "DCEC, flat rows"], 5),
+    ("coil20_32", ["KMeans", "DCEC"], 3),
+    ("optdigits", ["KMeans", "DCEC"], 3),
+    ("usps", ["DMAE", "DMAE, euclidean", "DMAE, AE+DMM", "DMAE, DMM"], 3),
+    ("mnist_test", ["DMAE", "DMAE, euclidean", "DMAE, AE+DMM", "DMAE, DMM"], 3),
+    ("digits", DMAE_ROWS, 3),
+    ("r8", ["KMeans", "DCEC", *DMAE_ROWS], 3),
+    ("20newsgroups", ["KMeans", "DCEC", *DMAE_ROWS], 3),
+    ("fashion_10k", ["KMeans", "DCEC", "DMAE"], 3),
+    ("usps", ["DCEC, flat rows", *PLAIN_ROWS, *PAPER_ROWS], 5),
+    ("mnist_test", ["DCEC, flat rows", *PLAIN_ROWS, *PAPER_ROWS], 3),
     ("usps", ["paper: DEC-conv", "paper: IDEC", "paper: DEC"], 3),
 ]
 
@@ -83,14 +92,12 @@ def load(name, folder):
 def run(configuration, name, seed, folder, memory):
     X, y, image_shape = load(name, folder)
     n_clusters = len(np.unique(y))
-    if configuration == "KMeans":
-        model = KMeans(n_clusters, n_init=10, random_state=seed)
-    else:
-        shape = None if configuration == "default, flat rows" else image_shape
-        parameters = CONFIGURATIONS[configuration] | {"image_shape": shape, "random_state": seed}
-        if configuration.startswith(("paper", "no augmentation")):
-            parameters["memory"] = memory  # the rows share their autoencoders
-        model = DCEC(n_clusters, **parameters)
+    estimator, parameters = CONFIGURATIONS[configuration]
+    model = estimator(n_clusters, random_state=seed, **parameters)
+    if estimator is not KMeans and not configuration.endswith(("flat rows", ", DMM")):
+        model.set_params(image_shape=image_shape)
+    if configuration.startswith(("paper", "no augmentation")):
+        model.set_params(memory=memory)  # the rows share their autoencoders
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         started = time.perf_counter()

@@ -227,9 +227,9 @@ class BaseDeepClusterer(
 
         It is told the embeddings of the others, which err apart.
         """
-        if len(started) == 1:
-            return started[0]
-        best = min(started, key=lambda trainer: self._cut(trainer.run, last, seed))
+        best = started[0]
+        if len(started) > 1 and best.run.judge is not None:
+            best = min(started, key=lambda trainer: self._cut(trainer.run, last, seed))
         best.run.others = [trainer.run.embed() for trainer in started if trainer is not best]
         return best
 

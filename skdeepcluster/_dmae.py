@@ -33,8 +33,9 @@ from .nn import ClusteringAutoencoder, DissimilarityMixture
 
 # batches of the "auto" budget; measured on USPS and the MNIST test set, doc/benchmarks
 _CLUSTER_UPDATES = 600
-# alpha times the median gap between the two smallest dissimilarities of a sample
-_SHARPNESS = 10.0
+# alpha times the median gap between the two smallest dissimilarities of a sample. Near one-hot, as
+# the authors' alpha: at 10, samples between two clusters drew the embeddings of both together
+_SHARPNESS = 1000.0
 # of the learning rate: Adam begins anew in every call of partial_fit, with steps of full length
 _ONLINE_RATE = 0.1
 # of the covariances of clusters, in units of their mean variance, while the encoder trains:
@@ -72,7 +73,7 @@ class DMAE(BaseDeepClusterer):
         default) keeps the determinants of the precisions equal.
 
     alpha : "auto" or float, default="auto"
-        Inverse temperature of the responsibilities, positive. "auto" is 10 over the median
+        Inverse temperature of the responsibilities, positive. "auto" is 1000 over the median
         gap between a sample's two smallest dissimilarities to the centers it starts from.
 
     objective : {"expected", "nll", "paper"}, default="expected"

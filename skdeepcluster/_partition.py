@@ -22,12 +22,18 @@ from .dissimilarities import Dissimilarity
 from .nn import StudentTAssignment
 
 _MAX_ROWS = 10_000  # that start partitions are computed on, and judged
+_BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors are taken for text
 _TINY = float(np.finfo(np.float32).tiny)
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
 
 
-def input_graph(rows: Rows, random_state: np.random.RandomState) -> tuple[np.ndarray, sp.csr_array]:
-    """Neighbour graph of (at most 10 000 of) the samples as they came in.
+def input_graph(
+    rows: Rows, random_state: np.random.RandomState
+) -> tuple[np.ndarray, sp.csr_array] | None:
+    """Neighbour graph of (at most 10 000 of) the samples as they came in; None for text.
+
+    Neighbours among bags of words share a topic less often than a cluster of the embedding
+    does: on R8 the partition of the smallest cut had ACC .38, k-means on the embedding .55 to .62.
 
     Parameters
     ----------
@@ -43,6 +49,11 @@ def input_graph(rows: Rows, random_state: np.random.RandomState) -> tuple[np.nda
     graph : CSR array of shape (s, s)
         Symmetric; 1 where either is among the 5 nearest neighbours of the other.
     """
+    density = (rows.X.count_nonzero() if sp.issparse(rows.X) else np.count_nonzero(rows.X)) / (
+        rows.X.shape[0] * rows.X.shape[1]
+    )
+    if len(rows.sample_shape) == 1 and density < _BAG_OF_WORDS:
+        return None
     index = np.arange(len(rows))
     if len(rows) > _MAX_ROWS:
         index = np.sort(random_state.choice(len(rows), _MAX_ROWS, replace=False))
@@ -134,7 +145,8 @@ def start_partition(
     Parameters
     ----------
     run : Run
-        Module and samples; its `judge` is needed unless `init` is "k-means".
+        Module and samples. Without a `judge` the others do as "k-means", on the embeddings
+        of all starts side by side.
     n_clusters : int
         Number of centers.
     init : {"overclustered", "graph", "k-means"}
@@ -165,7 +177,10 @@ def start_partition(
 
     if init == "k-means":
         return _layer(k_means(Z).cluster_centers_, run), {}
-    assert run.judge is not None
+    if run.judge is None:
+        labels = k_means(np.hstack([part / _rms(part) for part in (Z, *run.others)])).labels_
+        targets = one_hot(torch.from_numpy(labels).long(), n_clusters).float().to(run.rows.device)
+        return _layer(_class_means(Z, labels, n_clusters), run), {"p": targets}
     nodes, graph = run.judge
     points = Z[nodes]
     candidates = [points, _smooth_directions(points)]

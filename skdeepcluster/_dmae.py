@@ -135,10 +135,10 @@ class DMAE(BaseDeepClusterer):
 
     init : {"auto", "overclustered", "graph", "k-means", "seeded"}, default="auto"
         The start partition. "k-means", "graph" and "overclustered" are those of
-        :class:`DCEC`. "seeded" takes samples that are far apart by the dissimilarity, as
-        k-means++ does by the Euclidean distance, the best of 20. "auto" is "overclustered" with
-        a network; without one "k-means" for "mahalanobis", "euclidean" and "sqeuclidean", else
-        "seeded".
+        :class:`DCEC`. "seeded" takes samples that are far apart by the dissimilarity (the
+        Euclidean one for "mahalanobis"), as k-means++ does, the best of 20. "auto" is
+        "overclustered" with a network; without one "k-means" for "mahalanobis", "euclidean"
+        and "sqeuclidean", else "seeded".
 
     pretrain_target : transformer, default=None
         Features that the encoder is trained to reproduce, in the place of pretraining as an
@@ -456,7 +456,9 @@ class DMAE(BaseDeepClusterer):
         )
         init = self._resolve_init()
         if init == "seeded":
-            centers = seed_centers(Z, mixture.dissimilarity, self.n_clusters, run.random_state)
+            # there are no precisions yet
+            by = resolve("sqeuclidean") if mixture.factors is not None else mixture.dissimilarity
+            centers = seed_centers(Z, by, self.n_clusters, run.random_state)
             first: dict[str, Tensor] = {}
         else:
             assign, first = start_partition(run, self.n_clusters, init)

@@ -530,8 +530,10 @@ class DMAE(BaseDeepClusterer):
             return (q * (mixture.distances(z) - bias / alpha)).sum(dim=1)
         if self.objective == "nll":
             return -(bias - alpha * mixture.distances(z)).logsumexp(dim=1) / alpha
-        q = cast(Tensor, mixture(z))  # equations 11 and 12
-        return mixture.distance_to_average(z, q) - (q @ bias.exp()).log() / alpha
+        # equations 11 and 12; the weights averaged as logarithms, for a normaliser may overflow
+        log_q = (bias - alpha * mixture.distances(z)).log_softmax(dim=1)
+        log_weight = (log_q + bias).logsumexp(dim=1)
+        return mixture.distance_to_average(z, log_q.exp()) - log_weight / alpha
 
     def _labels_stable(self, run: Run) -> bool:
         return run.label_change < self.tol

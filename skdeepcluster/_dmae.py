@@ -512,6 +512,7 @@ class DMAE(BaseDeepClusterer):
 
     def _mixture(self, module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
         """Equation 12 alone, on a fixed embedding."""
+        module.encoder.eval()  # neither statistics nor dropout: it is not trained here
         with torch.no_grad():
             z = module.encoder(batch.augment(batch.x))
         return self._clustering(cast(DissimilarityMixture, module.assign), z, batch)

@@ -485,7 +485,10 @@ class DMAE(BaseDeepClusterer):
                 mixture.alpha.copy_(_SHARPNESS / gap.clamp_min(1e-6))
             else:
                 mixture.alpha.fill_(cast(float, self.alpha))
-            mixture.scale.copy_(smallest[:, 0].abs().median().clamp_min(tiny))
+            typical = smallest[:, 0].abs()
+            # where most samples are duplicates that lie on a center, the median is rounding
+            least = 1e-3 * (typical.mean() + gap)
+            mixture.scale.copy_(typical.median().maximum(least).clamp_min(tiny))
         return {"responsibilities": first["p"]} if first else {}
 
     def _expectation(self, run: Run) -> dict[str, Tensor]:

@@ -563,18 +563,16 @@ class DMAE(BaseDeepClusterer):
         params = dict(self.dissimilarity_params or {})
         if self.dissimilarity == "mahalanobis":
             params.pop("log_determinant", None)
-        if self.dissimilarity == "toroidal" and self.architecture is None and "period" in params:
-            params["period"] = self._scaled_period(params["period"])
-        return resolve(self.dissimilarity, params)
-
-    def _scaled_period(self, period: Any) -> Any:
-        """The period in the units of the scaled samples; what is wrong with it, resolve says."""
-        try:
-            periods = np.broadcast_to(np.asarray(period, dtype=float), self.n_features_in_)
-        except (TypeError, ValueError):
-            return period
+        resolved = resolve(self.dissimilarity, params)
+        if self.dissimilarity != "toroidal" or self.architecture is not None:
+            return resolved
+        # from the units of the samples; only now, so that what is wrong is said in those
+        periods = np.asarray(params["period"], dtype=float)
+        if periods.shape not in ((), (self.n_features_in_,)):
+            return resolved  # whose formula says so
+        scaled = np.broadcast_to(periods * self._scaler.factor, self.n_features_in_)
         # None has become nan
-        return tuple(np.nan_to_num(periods * self._scaler.factor).tolist())
+        return dataclasses.replace(resolved, params={"period": np.nan_to_num(scaled).tolist()})
 
     def _fit_scaler(self, X: Any) -> Scaler:
         if self.architecture is None and self.scaling == "auto":

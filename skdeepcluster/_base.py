@@ -39,7 +39,6 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 _SHORTEST_EPOCH = 8  # batches; an "auto" budget counts an epoch of less as this many
 _FULL_STRENGTH_SIDE = 16  # pixels from which augmentation has its full strength
-_FIXED_IN_WARM_START = ("n_clusters", "n_components", "architecture", "hidden_units", "scaling")
 
 
 class BaseDeepClusterer(
@@ -78,6 +77,15 @@ class BaseDeepClusterer(
     _not_in_pretraining: ClassVar[frozenset[str]] = frozenset(
         {"n_clusters", "init", "max_epochs", "n_init", "tol", "device", "warm_start"}
         | {"memory", "callbacks", "verbose", "random_state"}
+    )
+
+    # what the module of the last fit was built with
+    _fixed_in_warm_start: ClassVar[tuple[str, ...]] = (
+        "n_clusters",
+        "n_components",
+        "architecture",
+        "hidden_units",
+        "scaling",
     )
 
     module_: Any
@@ -146,7 +154,7 @@ class BaseDeepClusterer(
                 f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}: pass more "
                 "samples or ask for fewer clusters."
             )
-        network = {name: getattr(self, name) for name in _FIXED_IN_WARM_START}
+        network = {name: getattr(self, name) for name in self._fixed_in_warm_start}
         if again:
             for name, value in network.items():
                 if value != self._network[name]:

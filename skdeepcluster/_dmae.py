@@ -309,6 +309,11 @@ class DMAE(BaseDeepClusterer):
         "reconstruction_weight",
         "train_encoder",
     }
+    _fixed_in_warm_start = (
+        *BaseDeepClusterer._fixed_in_warm_start,
+        "dissimilarity",
+        "dissimilarity_params",
+    )
 
     def __init__(
         self,

@@ -389,9 +389,11 @@ class DMAE(BaseDeepClusterer):
         return ClusteringAutoencoder(encoder, decoder, self._components(width))
 
     def _components(self, width: int) -> DissimilarityMixture:
-        gaussian = bool((self.dissimilarity_params or {}).get("log_determinant", False))
+        gaussian = (self.dissimilarity_params or {}).get("log_determinant", False)
+        if not isinstance(gaussian, bool | np.bool):
+            raise TypeError(f"log_determinant={gaussian!r} must be True or False.")
         return DissimilarityMixture(
-            self.n_clusters, width, self._dissimilarity(), log_determinant=gaussian
+            self.n_clusters, width, self._dissimilarity(), log_determinant=bool(gaussian)
         )
 
     def _phases(self, n_samples: int) -> tuple[Phase, ...]:

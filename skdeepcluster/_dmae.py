@@ -144,7 +144,8 @@ class DMAE(BaseDeepClusterer):
         Features that the encoder is trained to reproduce, in the place of pretraining as an
         autoencoder; the decoder is trained after it. The paper's networks for moons and circles
         take ``RBFSampler(gamma, n_components=n_components)`` of scikit-learn. It is
-        cloned, sees all scaled samples as an array, and needs `fit_transform`.
+        cloned, sees all scaled samples as an array, and needs `fit_transform`; a `random_state`
+        that is None is drawn from that of the fit.
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of the autoencoder alone. "auto" is as many as make 2400 batches, an epoch of
@@ -440,7 +441,7 @@ class DMAE(BaseDeepClusterer):
         """Features of the samples that the encoder is to reproduce."""
         X = run.rows.take(np.arange(len(run.rows))).flatten(1).cpu().numpy()
         transformer = clone(self.pretrain_target)
-        if "random_state" in transformer.get_params():
+        if transformer.get_params().get("random_state", 0) is None:
             transformer.set_params(random_state=run.random_state.randint(np.iinfo(np.int32).max))
         features = torch.as_tensor(transformer.fit_transform(X), dtype=torch.float32)
         if features.shape != (len(X), self.n_components):

@@ -4,13 +4,16 @@ import copy
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from skdeepcluster.dissimilarities import resolve
 from skdeepcluster.functional import student_t_assignment
 from skdeepcluster.nn import (
     ClusteringAutoencoder,
+    DissimilarityMixture,
     StudentTAssignment,
     conv_autoencoder,
     glorot_,
@@ -230,3 +233,148 @@ def test_clustering_autoencoder():
     assert n_parameters(net) == n_parameters(encoder, decoder) + 6
     # the names that phases train by
     assert [name for name, _ in net.named_children()] == ["encoder", "decoder", "assign"]
+
+
+# ------------------------------------------------------------------ dissimilarity mixture
+
+
+def mixture(name, *, log_determinant=False, k=4, m=3):
+    """A mixture with parameters of no special values."""
+    generator = torch.Generator().manual_seed(0)
+    assign = DissimilarityMixture(k, m, resolve(name), log_determinant=log_determinant)
+    with torch.no_grad():
+        for parameter in assign.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        assign.alpha.fill_(0.7)
+    return assign
+
+
+def points(n, m=3):
+    return torch.randn(n, m, generator=torch.Generator().manual_seed(1))
+
+
+def by_numpy(assign, z):
+    """Lara and Gonzalez 2020, in float64: precisions, dissimilarities, biases, equation 3."""
+    wide = {name: value.double().numpy() for name, value in assign.state_dict().items()}
+    weights = np.exp(wide["logits"]) / np.exp(wide["logits"]).sum()
+    difference = z.double().numpy()[:, None] - wide["centers"]
+    precisions, bias = None, np.log(weights)
+    if "factors" in wide:
+        precisions = np.stack([factor @ factor.T for factor in wide["factors"]])
+        determinants = np.linalg.det(precisions)
+        if assign.log_determinant:
+            # pi_k times the normaliser of a Gaussian, without its constant
+            bias = np.log(weights * np.sqrt(determinants))
+        else:
+            precisions /= determinants[:, None, None] ** (1 / z.shape[1])
+        distances = np.einsum("nki,kij,nkj->nk", difference, precisions, difference)
+    elif assign.dissimilarity.name == "manhattan":
+        distances = np.abs(difference).sum(axis=2)
+    else:
+        distances = np.square(difference).sum(axis=2)
+    kernel = np.exp(bias) * np.exp(-wide["alpha"] * distances)
+    return precisions, distances, bias, kernel / kernel.sum(axis=1, keepdims=True)
+
+
+MIXTURES = pytest.mark.parametrize(
+    ("name", "log_determinant"),
+    [("sqeuclidean", False), ("manhattan", False), ("mahalanobis", False), ("mahalanobis", True)],
+)
+# float32 sums of a few products, of the order of 10
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@MIXTURES
+def test_responsibilities_are_equation_3(name, log_determinant):
+    assign, z = mixture(name, log_determinant=log_determinant), points(6)
+    _, distances, bias, q = by_numpy(assign, z)
+    with torch.no_grad():
+        np.testing.assert_allclose(assign.distances(z), distances, **CLOSE)
+        np.testing.assert_allclose(assign.bias(), bias, **CLOSE)
+        np.testing.assert_allclose(assign(z), q, **CLOSE)
+
+
+@MIXTURES
+def test_the_distance_to_the_average_is_that_to_averaged_parameters(name, log_determinant):
+    """Equation 11 for centers and for precisions, which are never formed for each sample."""
+    assign, z = mixture(name, log_determinant=log_determinant), points(6)
+    q = points(6, 4).softmax(dim=1)
+    precisions = by_numpy(assign, z)[0]
+    wide = q.double().numpy()
+    difference = (z - q @ assign.centers.detach()).double().numpy()
+    if precisions is not None:
+        average = np.einsum("nk,kij->nij", wide, precisions)
+        expected = np.einsum("ni,nij,nj->n", difference, average, difference)
+    elif name == "manhattan":
+        expected = np.abs(difference).sum(axis=1)
+    else:
+        expected = np.square(difference).sum(axis=1)
+    with torch.no_grad():
+        np.testing.assert_allclose(assign.distance_to_average(z, q), expected, **CLOSE)
+
+
+def test_precisions_have_determinant_one_unless_the_normaliser_is_there():
+    fixed, free = (mixture("mahalanobis", log_determinant=free) for free in (False, True))
+    z = points(2)
+    with torch.no_grad():
+        np.testing.assert_allclose(torch.linalg.det(fixed.precisions()), np.ones(4), rtol=1e-4)
+        for assign in (fixed, free):
+            np.testing.assert_allclose(assign.precisions(), by_numpy(assign, z)[0], **CLOSE)
+        # so the loss cannot shrink them
+        before = fixed.distances(z)
+        fixed.factors.mul_(0.1)
+        np.testing.assert_allclose(fixed.distances(z), before, rtol=1e-4)
+
+
+def test_a_gaussian_mixture_has_the_responsibilities_of_its_densities():
+    assign, z = mixture("mahalanobis", log_determinant=True), points(6)
+    assign.alpha.fill_(0.5)
+    with torch.no_grad():
+        weights, precisions = assign.logits.softmax(dim=0), assign.precisions()
+        normals = torch.distributions.MultivariateNormal(
+            assign.centers.double(), precision_matrix=precisions.double()
+        )
+        joint = weights * normals.log_prob(z.double()[:, None]).exp()
+        q = joint / joint.sum(dim=1, keepdim=True)
+        np.testing.assert_allclose(assign(z), q, **CLOSE)
+
+
+@MIXTURES
+def test_gradients_reach_all_parameters_and_are_finite_at_a_center(name, log_determinant):
+    assign = mixture(name, log_determinant=log_determinant)
+    z = torch.cat([points(6), assign.centers.detach()])
+    assign(z)[:, 0].log().sum().backward()
+    for parameter in assign.parameters():
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.abs().max() > 0
+
+
+@MIXTURES
+def test_responsibilities_of_a_high_alpha_are_finite_and_hard(name, log_determinant):
+    assign = mixture(name, log_determinant=log_determinant)
+    z = points(6)
+    assign.alpha.fill_(1e6)
+    with torch.no_grad():
+        q = assign(z)
+        nearest = assign.distances(z).argmin(dim=1)
+    assert torch.equal(q.round(), torch.nn.functional.one_hot(nearest, 4).float())
+    assert torch.allclose(q.sum(dim=1), torch.ones(6))
+
+
+def test_what_of_a_mixture_is_trained_and_what_is_stored():
+    names = ["centers", "logits", "factors"]
+    assign = mixture("mahalanobis")
+    assert [name for name, _ in assign.named_parameters()] == names
+    assert [name for name, _ in mixture("cosine").named_parameters()] == names[:2]
+    # buffers: they go with the module to disk and device, and are not trained
+    assert [name for name, _ in assign.named_buffers()] == ["alpha", "scale"]
+    assert assign.factors.shape == (4, 3, 3)
+
+
+def test_a_mixture_of_one_component_and_a_batch_of_one():
+    for name in ("mahalanobis", "manhattan"):
+        assign, z = mixture(name, k=1), points(1)
+        with torch.no_grad():
+            assert assign(z).tolist() == [[1.0]]
+            average = assign.distance_to_average(z, assign(z))
+            np.testing.assert_allclose(average, assign.distances(z)[0], **CLOSE)

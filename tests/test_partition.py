@@ -14,10 +14,13 @@ from skdeepcluster._partition import (
     input_graph,
     neighbor_graph,
     normalized_cut,
+    seed_centers,
     smooth_on_graph,
     start_partition,
 )
 from skdeepcluster._phases import Run
+from skdeepcluster.datasets import make_toroidal
+from skdeepcluster.dissimilarities import resolve
 from skdeepcluster.nn import ClusteringAutoencoder, StudentTAssignment
 
 TWO_PAIRS = np.array([[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]])  # a path of 4
@@ -142,3 +145,90 @@ def test_the_start_with_the_smallest_cut_goes_on(monkeypatch):
     assert len(labels) == 3
     assert not np.array_equal(labels[1], labels[0])
     np.testing.assert_array_equal(model.labels_, labels[1])
+
+
+# ---------------------------------------------------------------- seeding
+
+FOUR = [[0, 9, 0], [9, 0, 0], [0, 0, 9], [9, 9, 9]]
+
+
+def seeded(X, dissimilarity, n_clusters, seed=0):
+    """Seeds, and the sum of dissimilarities to the nearest of them."""
+    Z = np.asarray(X, dtype=np.float32)
+    centers = seed_centers(Z, dissimilarity, n_clusters, np.random.RandomState(seed))
+    nearest = dissimilarity.pairwise(torch.from_numpy(Z), centers).min(dim=1).values
+    return centers.numpy(), float(nearest.sum())
+
+
+@pytest.mark.parametrize("name", ["sqeuclidean", "manhattan", "chebyshev", "cosine", "correlation"])
+@pytest.mark.parametrize("seed", range(3))
+def test_seeds_are_samples_of_all_clusters(name, seed):
+    corners = FOUR[:3] if name == "correlation" else FOUR  # equal shares have no correlation
+    X, y = make_blobs(80, centers=corners, cluster_std=0.3, random_state=seed)
+    centers, _ = seeded(X, resolve(name), len(corners), seed)
+    drawn = (centers[:, None] == X.astype(np.float32)).all(axis=2)
+    assert (drawn.sum(axis=1) == 1).all()
+    assert sorted(y[drawn.argmax(axis=1)]) == list(range(len(corners)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_seeds_go_around_the_torus(seed):
+    """By the Euclidean distance the pieces of one cluster would be taken for two."""
+    X, y = make_toroidal(80, random_state=seed)
+    centers, _ = seeded(X, resolve("toroidal", {"period": 2}), 4, seed)
+    drawn = (centers[:, None] == X.astype(np.float32)).all(axis=2)
+    assert sorted(y[drawn.argmax(axis=1)]) == [0, 1, 2, 3]
+
+
+def test_seeds_are_the_best_of_many(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    manhattan = resolve("manhattan")
+    many = [seeded(X, manhattan, 5, seed)[1] for seed in range(5)]
+    monkeypatch.setattr(_partition, "_K_MEANS_RUNS", 1)
+    # the same first draws
+    first = [seeded(X, manhattan, 5, seed)[1] for seed in range(5)]
+    assert all(best <= one for best, one in zip(many, first, strict=True))
+    assert sum(many) < 0.97 * sum(first)
+
+
+def test_seeds_repeat_with_the_random_state():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    one, two, other = (seeded(X, resolve("manhattan"), 5, seed)[0] for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_seeds_are_drawn_from_a_bounded_number_of_rows(monkeypatch):
+    monkeypatch.setattr(_partition, "_MAX_ROWS", 40)
+    seen = []
+
+    def manhattan(x, center):
+        seen.append(len(x))
+        return (x - center).abs().sum(dim=-1)
+
+    Z = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    seed_centers(Z, resolve(manhattan), 5, np.random.RandomState(0))
+    assert set(seen) == {40}
+
+
+def test_seeds_of_values_below_zero():
+    """The scalar product has no least value, so no seed is at distance zero of itself."""
+    angles = np.repeat([0.0, 2.1, 4.2], 20) + np.random.default_rng(0).normal(0, 0.1, 60)
+    X = 5 * np.column_stack([np.cos(angles), np.sin(angles)])
+    centers, total = seeded(X, resolve("dot_product"), 3)
+    assert total < 0
+    drawn = (centers[:, None] == X.astype(np.float32)).all(axis=2).argmax(axis=1)
+    assert sorted(drawn // 20) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["sqeuclidean", "cosine"])
+def test_seeds_of_equal_rows_are_that_row(name):
+    centers, _ = seeded(np.ones((10, 3)), resolve(name), 4)
+    np.testing.assert_array_equal(centers, np.ones((4, 3)))
+
+
+def test_as_many_seeds_as_samples_are_all_samples():
+    X = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    centers, total = seeded(X, resolve("sqeuclidean"), 6)
+    assert total == 0
+    np.testing.assert_array_equal(np.sort(centers, axis=0), np.sort(X, axis=0))

@@ -17,7 +17,7 @@ from ._base import BaseDeepClusterer
 from ._data import Scaler
 from ._device import local_torch_seed
 from ._partition import seed_centers, start_partition
-from ._phases import Batch, Phase, Run, Step, forward_batches
+from ._phases import Batch, Phase, Run, Step, forward_batches, gather
 from ._sklearn import HasMethods, Interval, StrOptions
 from ._start import (
     OVERCLUSTER_UPDATES,
@@ -674,4 +674,5 @@ class DMAE(BaseDeepClusterer):
 def _distances(run: Run) -> Tensor:
     """Dissimilarities of all samples to all centers, of shape (n_samples, n_clusters)."""
     mixture = run.module.assign
-    return torch.cat([mixture.distances(z) for _, _, z, _ in forward_batches(run.module, run.rows)])
+    batches = forward_batches(run.module, run.rows)
+    return gather(((where, mixture.distances(z)) for where, _, z, _ in batches), run.rows)

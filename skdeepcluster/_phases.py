@@ -1,6 +1,6 @@
 """What a method trains, in the order of its paper's algorithm box. Data, no logic."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,13 +67,15 @@ class Run:
 
     def embed(self) -> np.ndarray:
         """Embeddings of all samples, of shape (n_samples, n_components), float32."""
-        return np.concatenate(
-            [z.cpu().numpy() for _, _, z, _ in forward_batches(self.module, self.rows)]
-        )
+        batches = forward_batches(self.module, self.rows)
+        whole = gather(((where, z.cpu()) for where, _, z, _ in batches), self.rows)
+        embeddings: np.ndarray = whole.numpy()
+        return embeddings
 
     def assign(self) -> Tensor:
         """Soft assignments of all samples, of shape (n_samples, n_clusters), on the device."""
-        return torch.cat([q for *_, q in forward_batches(self.module, self.rows)])
+        batches = forward_batches(self.module, self.rows)
+        return gather(((where, q) for where, _, _, q in batches), self.rows)
 
 
 def forward_batches(
@@ -93,6 +95,20 @@ def forward_batches(
             yield where, x[:count], z[:count], q[:count]
     finally:
         module.train(training)
+
+
+def gather(parts: Iterable[tuple[slice, Tensor]], rows: Rows) -> Tensor:
+    """What was computed of all samples batch by batch, of shape (n_samples, ...).
+
+    Written where it belongs at once: small results that are kept in a list pin the memory of the
+    large intermediates around them, which then grows with the number of batches.
+    """
+    whole = torch.empty(0)
+    for where, part in parts:
+        if where.start == 0:
+            whole = part.new_empty(len(rows), *part.shape[1:])
+        whole[where] = part
+    return whole
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,7 @@ def test_mixture_starts_from_the_shares_and_covariances_of_the_start_partition(d
 
 
 @pytest.mark.parametrize("dissimilarity", ["manhattan", "mahalanobis"])
-def test_auto_alpha_is_ten_over_the_median_gap(dissimilarity):
+def test_auto_alpha_is_a_thousand_over_the_median_gap(dissimilarity):
     X, _ = digits()
     model = dmae(dissimilarity=dissimilarity, max_epochs=0).fit(X)
     Z = model.transform(X)
@@ -283,7 +283,7 @@ def test_auto_alpha_is_ten_over_the_median_gap(dissimilarity):
     nearest, second = np.sort(distances, axis=1)[:, :2].T
     # torch's median is the lower of the two in the middle
     gap = np.quantile(second - nearest, 0.5, method="lower")
-    np.testing.assert_allclose(model.alpha_, 10 / gap, rtol=1e-3)
+    np.testing.assert_allclose(model.alpha_, 1000 / gap, rtol=1e-3)
     scale = np.quantile(nearest, 0.5, method="lower")
     np.testing.assert_allclose(model.module_.assign.scale, scale, rtol=1e-3)
     assert dmae(dissimilarity=dissimilarity, alpha=7.5, max_epochs=1).fit(X).alpha_ == 7.5

@@ -1,4 +1,4 @@
-"""DMAE on the synthetic sets of its paper (table 2), beside KMeans, GaussianMixture and SpectralClustering.
+"""DMAE on the synthetic sets of its paper (table 2), beside shallow baselines.
 
     python doc/benchmarks/synthetic.py            # all, 10 seeds, into synthetic.jsonl
     python doc/benchmarks/synthetic.py --table    # of what was run

@@ -495,8 +495,9 @@ class DMAE(BaseDeepClusterer):
                 mixture.alpha.fill_(cast(float, self.alpha))
             typical = smallest[:, 0].abs()
             # where most samples are duplicates that lie on a center, the median is rounding
-            least = 1e-3 * (typical.mean() + gap)
-            mixture.scale.copy_(typical.median().maximum(least).clamp_min(tiny))
+            other = typical.mean() + gap
+            unit = typical.median().where(typical.median() > 1e-3 * other, other)
+            mixture.scale.copy_(unit.clamp_min(tiny))
         return {"responsibilities": first["p"]} if first else {}
 
     def _expectation(self, run: Run) -> dict[str, Tensor]:

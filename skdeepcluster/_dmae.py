@@ -38,6 +38,8 @@ _CLUSTER_UPDATES = 600
 _SHARPNESS = 1000.0
 # of the learning rate: Adam begins anew in every call of partial_fit, with steps of full length
 _ONLINE_RATE = 0.1
+# of the learning rate, on a fixed embedding: a center goes further than a weight of a network
+_MIXTURE_RATE = 10.0
 # of the covariances of clusters, in units of their mean variance, while the encoder trains:
 # augmented samples scatter in directions where clean ones do not
 _SHRINKAGE = 1.0
@@ -159,7 +161,8 @@ class DMAE(BaseDeepClusterer):
         Samples a batch, at least 2.
 
     learning_rate : float, default=3e-3
-        Peak learning rate of Adam, in every phase; a tenth of it in partial_fit.
+        Peak learning rate of Adam, in every phase; a tenth of it in partial_fit, ten times as
+        much where only the mixture is trained.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
         "annealed" is one cycle in pretraining and half a cosine down to 0 while clustering.
@@ -408,7 +411,7 @@ class DMAE(BaseDeepClusterer):
                 if self._joint_training()
                 else Step("mixture", self._mixture, trains=("assign",)),
             ),
-            rate,
+            rate if self._joint_training() else _MIXTURE_RATE * rate,
             schedule=cosine if annealed else constant,
             setup=self._start,
             refresh=self._expectation,
@@ -648,10 +651,11 @@ class DMAE(BaseDeepClusterer):
             raise ValueError("partial_fit needs at least 2 samples: collect them into batches.")
         rows = self._rows(X, self._device)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        last = self._phases(len(rows))[-1]
         online = dataclasses.replace(
-            self._phases(len(rows))[-1],
+            last,
             epochs=1,
-            learning_rate=_ONLINE_RATE * self.learning_rate,
+            learning_rate=_ONLINE_RATE * last.learning_rate,
             schedule=constant,
             setup=None,
             # without "q": that a small batch has nothing of a cluster is no collapse

@@ -156,7 +156,8 @@ def table():
             for metric in ("acc", "nmi", "ari"):
                 values = [row[metric] for row in rows]
                 cells.append(f"{np.mean(values):.3f} +- {np.std(values):.3f}")
-            seconds = np.mean([row["seconds"] for row in rows])
+            # None where the machine paused the run
+            seconds = np.mean([row["seconds"] for row in rows if row["seconds"] is not None])
             worst = min(row["acc"] for row in rows)
             print(f"{len(rows):3}  " + "  ".join(cells) + f"{worst:9.3f}{seconds:9.1f}")
 

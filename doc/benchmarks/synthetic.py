@@ -46,11 +46,7 @@ SETS = {  # data, number of clusters, parameters of DMAE
     "painwheel": (
         lambda seed: make_painwheel(1000, random_state=seed),
         5,
-        {
-            "architecture": None,
-            "alpha": 0.5,
-            "dissimilarity_params": {"log_determinant": True},
-        },
+        {"architecture": None},
     ),
     "toroidal": (
         lambda seed: make_toroidal(1000, random_state=seed),
@@ -126,7 +122,8 @@ def table():
                 )
             if rows:
                 cells.append(f"{min(row['acc'] for row in rows):.3f}")
-                cells.append(f"{np.mean([row['seconds'] for row in rows]):.1f}")
+                timed = [row["seconds"] for row in rows if row["seconds"] is not None]
+                cells.append(f"{np.mean(timed):.1f}")
             print("  ".join(cells))
 
 

@@ -154,16 +154,10 @@ class BaseDeepClusterer(
                 f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}: pass more "
                 "samples or ask for fewer clusters."
             )
-        network = {name: getattr(self, name) for name in self._fixed_in_warm_start}
         if again:
-            for name, value in network.items():
-                if value != self._network[name]:
-                    raise ValueError(
-                        f"{name}={value!r} but the estimator was fitted with "
-                        f"{self._network[name]!r}: set warm_start=False to change it."
-                    )
+            self._refuse_changes()
         else:
-            self._network = network
+            self._network = {name: getattr(self, name) for name in self._fixed_in_warm_start}
             self.image_shape_ = resolve_image_shape(self.image_shape, found, X.shape[1])
             self._answer_shape = found or (X.shape[1],)  # of decoded samples
             self._scaler = self._fit_scaler(X)
@@ -176,6 +170,16 @@ class BaseDeepClusterer(
         self.converged_ = trainer.converged
         self._set_labels(X)
         return self
+
+    def _refuse_changes(self) -> None:
+        """What training goes on from fixes some parameters."""
+        for name, fitted in self._network.items():
+            value = getattr(self, name)
+            if value != fitted:
+                raise ValueError(
+                    f"{name}={value!r} but the estimator was fitted with {fitted!r}: set "
+                    "warm_start=False and fit anew to change it."
+                )
 
     def _train(self, rows: Rows, again: bool) -> Trainer:
         """Make `n_init` starts, then train the best of them through the last phase."""

@@ -36,7 +36,7 @@ _CLUSTER_UPDATES = 600
 # alpha times the median gap between the two smallest dissimilarities of a sample. Near one-hot, as
 # the authors' alpha: at 10, samples between two clusters drew the embeddings of both together
 _SHARPNESS = 1000.0
-# of the learning rate: Adam begins anew in every call of partial_fit, with steps of full length
+# of a network's learning rate: Adam begins anew in every call of partial_fit, with full steps
 _ONLINE_RATE = 0.1
 # of the learning rate, on a fixed embedding: a center goes further than a weight of a network
 _MIXTURE_RATE = 10.0
@@ -76,7 +76,8 @@ class DMAE(BaseDeepClusterer):
 
     alpha : "auto" or float, default="auto"
         Inverse temperature of the responsibilities, positive. "auto" is 1000 over the median
-        gap between a sample's two smallest dissimilarities to the centers it starts from.
+        gap between a sample's two smallest dissimilarities to the centers it starts from:
+        responsibilities are nearly one-hot. Pass a smaller one to see doubt in predict_proba.
 
     objective : {"expected", "nll", "paper"}, default="expected"
         "expected" is minus the expected complete log-likelihood (equation 8), with
@@ -109,7 +110,7 @@ class DMAE(BaseDeepClusterer):
         rest. A tuple of two ``torch.nn.Module`` is the encoder, mapping samples to
         ``(n_samples, n_components)``, and the decoder; both are copied. A callable gets
         ``(sample_shape, n_components)`` and returns such a tuple. None is no network, the
-        paper's DMM: the embedding is the scaled samples.
+        paper's DMM: the embedding is the scaled samples. "toroidal" and "itakura_saito" need it.
 
     hidden_units : "auto" or tuple of int, default="auto"
         Widths of the encoder's hidden layers where the architecture is "mlp"; the decoder
@@ -161,8 +162,8 @@ class DMAE(BaseDeepClusterer):
         Samples a batch, at least 2.
 
     learning_rate : float, default=3e-3
-        Peak learning rate of Adam, in every phase; a tenth of it in partial_fit, ten times as
-        much where only the mixture is trained.
+        Peak learning rate of Adam, in every phase; ten times as much where only the mixture is
+        trained, a tenth in partial_fit where the network is too.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
         "annealed" is one cycle in pretraining and half a cosine down to 0 while clustering.
@@ -191,7 +192,8 @@ class DMAE(BaseDeepClusterer):
     memory : str or joblib.Memory, default=None
         Where to keep pretrained networks. A fit on the same samples, with the same
         parameters of pretraining and the same int `random_state`, takes its network from
-        there: a grid search over `dissimilarity` pretrains once a fold.
+        there: a grid search over `dissimilarity` pretrains once a fold. Give it a `scoring`: the
+        scores of two dissimilarities are not comparable.
 
     callbacks : list of skorch callbacks, default=None
         Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
@@ -217,8 +219,9 @@ class DMAE(BaseDeepClusterer):
         Mixing weights; they sum to one.
 
     precisions_ : ndarray of shape (n_clusters, n_components, n_components)
-        Precisions of the components, where the dissimilarity is "mahalanobis". While an
-        encoder trains they stay those of the start partition.
+        Precisions of the components in the embedding, where the dissimilarity is
+        "mahalanobis"; of determinant 1 without ``log_determinant``. While an encoder trains
+        they stay those of the start partition.
 
     alpha_ : float
         Inverse temperature.
@@ -251,8 +254,8 @@ class DMAE(BaseDeepClusterer):
     See Also
     --------
     DCEC : The same autoencoder with round clusters and a sharpened target.
-    sklearn.mixture.GaussianMixture : EM for Gaussians; faster, where the dissimilarity is
-        Mahalanobis and there is no network.
+    sklearn.mixture.GaussianMixture : EM for Gaussians; faster, and better on correlated columns,
+        where there is no network.
 
     Notes
     -----
@@ -317,6 +320,7 @@ class DMAE(BaseDeepClusterer):
         *BaseDeepClusterer._fixed_in_warm_start,
         "dissimilarity",
         "dissimilarity_params",
+        "alpha",
     )
 
     def __init__(
@@ -462,9 +466,7 @@ class DMAE(BaseDeepClusterer):
         """Parameters of the start partition, and alpha in units of its gaps."""
         Z = run.embed()
         mixture = self._components(Z.shape[1])
-        mixture.dissimilarity.check(
-            torch.from_numpy(Z), "X" if self.architecture is None else "the embedding"
-        )
+        mixture.dissimilarity.check(torch.from_numpy(Z), "X")
         init = self._resolve_init()
         if init == "seeded":
             # there are no precisions yet
@@ -575,8 +577,20 @@ class DMAE(BaseDeepClusterer):
         params = dict(self.dissimilarity_params or {})
         if self.dissimilarity == "mahalanobis":
             params.pop("log_determinant", None)
+            if params:
+                raise TypeError(
+                    f"dissimilarity='mahalanobis': unknown parameter {next(iter(params))!r}. Its "
+                    "parameters: ['log_determinant']."
+                )
         resolved = resolve(self.dissimilarity, params)
-        if self.dissimilarity != "toroidal" or self.architecture is not None:
+        if self.architecture is not None and (
+            self.dissimilarity == "toroidal" or resolved.domain != "real"
+        ):
+            raise ValueError(
+                f"dissimilarity={resolved.name!r} is about the values of the samples, and an "
+                "embedding has others: set architecture=None, or choose another dissimilarity."
+            )
+        if self.dissimilarity != "toroidal":
             return resolved
         # from the units of the samples; only now, so that what is wrong is said in those
         periods = np.asarray(params["period"], dtype=float)
@@ -585,6 +599,14 @@ class DMAE(BaseDeepClusterer):
         scaled = np.broadcast_to(periods * self._scaler.factor, self.n_features_in_)
         # None has become nan
         return dataclasses.replace(resolved, params={"period": np.nan_to_num(scaled).tolist()})
+
+    def _check(self, X: Any) -> Any:
+        X = super()._check(X)
+        dissimilarity = self.module_.assign.dissimilarity
+        if dissimilarity.domain != "real":
+            least = np.asarray([[X.min()]], dtype=np.float64)
+            dissimilarity.check(torch.from_numpy(least), "The least value of X, as a sample,")
+        return X
 
     def _fit_scaler(self, X: Any) -> Scaler:
         if self.architecture is None and self.scaling == "auto":
@@ -627,8 +649,9 @@ class DMAE(BaseDeepClusterer):
         ----------
         X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
-            At least 2 samples; at least `n_clusters` in the first call, which does all that
-            fit does and fixes the scaling.
+            At least 2 samples. The first call does all that fit does and fixes the scaling:
+            its batch should hold some of every cluster. The later ones take one small step
+            a `batch_size`, so that clusters which move are followed with a delay.
         y : Ignored
             Present for API consistency.
 
@@ -646,6 +669,7 @@ class DMAE(BaseDeepClusterer):
         """
         if not hasattr(self, "module_"):
             return cast(Self, self.fit(X))
+        self._refuse_changes()
         X = self._check(X)
         if X.shape[0] < 2:
             raise ValueError("partial_fit needs at least 2 samples: collect them into batches.")
@@ -655,7 +679,7 @@ class DMAE(BaseDeepClusterer):
         online = dataclasses.replace(
             last,
             epochs=1,
-            learning_rate=_ONLINE_RATE * last.learning_rate,
+            learning_rate=last.learning_rate * (_ONLINE_RATE if self._joint_training() else 1.0),
             schedule=constant,
             setup=None,
             # without "q": that a small batch has nothing of a cluster is no collapse

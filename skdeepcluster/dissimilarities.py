@@ -736,14 +736,14 @@ def resolve(
 def _check_params(entry: Dissimilarity, params: dict[str, Any]) -> None:
     signature = inspect.signature(entry.formula)
     known = signature.parameters.values()
-    tensors = [p.name for p in known if p.kind is p.POSITIONAL_OR_KEYWORD]
-    try:
-        signature.bind(*tensors, **params)
-    except TypeError as error:
-        accepted = ", ".join(p.name for p in known if p.kind is p.KEYWORD_ONLY)
+    accepted = {p.name: p for p in known if p.kind is p.KEYWORD_ONLY}
+    unknown = [name for name in params if name not in accepted]
+    missing = [n for n, p in accepted.items() if p.default is p.empty and n not in params]
+    if unknown or missing:
+        what = f"unknown parameter {unknown[0]!r}" if unknown else f"missing {missing[0]!r}"
         raise TypeError(
-            f"dissimilarity={entry.name!r}: {error}. Its parameters: {accepted or 'none'}."
-        ) from error
+            f"dissimilarity={entry.name!r}: {what}. Its parameters: {list(accepted) or 'none'}."
+        )
     for name, value in params.items():
         holds, allowed = _ALLOWED[name]
         if not holds(value):

@@ -801,28 +801,63 @@ def test_data_outside_of_the_domain_are_refused(dissimilarity, params, spoil, me
         model.fit(X)
 
 
-def test_an_embedding_outside_of_the_domain_is_called_so():
-    with pytest.raises(ValueError, match=r"the embedding has .* needs values greater than 0"):
-        dmae(dissimilarity="itakura_saito").fit(digits()[0])
+@pytest.mark.parametrize(
+    ("dissimilarity", "params"),
+    [("itakura_saito", None), ("toroidal", {"period": 24}), ("kullback_leibler", "identity")],
+)
+def test_what_is_about_the_values_of_samples_takes_no_network(dissimilarity, params):
+    params = {"normalizer": params} if isinstance(params, str) else params
+    with pytest.raises(ValueError, match=rf"{dissimilarity}.*architecture=None"):
+        dmae(dissimilarity=dissimilarity, dissimilarity_params=params).fit(digits()[0])
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "score"])
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_array])
+def test_the_domain_holds_for_new_samples_too(method, convert):
+    X, _ = blobs()
+    X = np.abs(X) + 0.1
+    model = dmm(dissimilarity="itakura_saito", max_epochs=1).fit(X)
+    X[3, 1] = -5.0
+    with pytest.raises(ValueError, match=r"has -5 .* needs values greater than 0"):
+        getattr(model, method)(convert(X))
+
+
+def test_partial_fit_follows_clusters_that_move():
+    rng = np.random.default_rng(0)
+    y = np.arange(100) % 2
+    model = dmm(n_clusters=2, scaling="auto")
+    for step in range(100):
+        X = rng.normal(size=(100, 2)) + 8.0 * y[:, None] + 0.05 * step
+        model.partial_fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    centers = model.inverse_transform(model.cluster_centers_)
+    np.testing.assert_allclose(np.sort(centers[:, 0]), [4.95, 12.95], atol=1.0)
+
+
+@pytest.mark.parametrize("change", [{"n_clusters": 5}, {"dissimilarity": "manhattan"}])
+def test_partial_fit_refuses_what_the_fit_has_fixed(change):
+    X, _ = blobs()
+    model = dmm(max_epochs=1).fit(X).set_params(**change)
+    with pytest.raises(ValueError, match=f"{next(iter(change))}=.*fitted with"):
+        model.partial_fit(X)
 
 
 @pytest.mark.parametrize(
     ("dissimilarity", "params", "error", "message"),
     [
-        ("toroidal", None, TypeError, "missing a required argument: 'period'"),
-        ("toroidal", {"period": (24, 24)}, ValueError, "2 entries for 4 columns"),
-        ("toroidal", {"period": [24]}, ValueError, "1 entries for 4 columns"),
+        ("toroidal", None, TypeError, "missing 'period'"),
+        ("toroidal", {"peroid": 24}, TypeError, "unknown parameter 'peroid'"),
         ("toroidal", {"period": -24}, ValueError, "period=-24 .* a positive number"),
         ("toroidal", {"period": None}, ValueError, "period=None .* a positive number"),
         ("toroidal", {"period": 0}, ValueError, "period=0 .* a positive number"),
         ("toroidal", {"period": float("inf")}, ValueError, "period=inf .* a positive number"),
         ("toroidal", {"period": "day"}, ValueError, "period='day' .* a positive number"),
-        ("manhattan", {"p": 2}, TypeError, "unexpected keyword argument 'p'"),
+        ("manhattan", {"p": 2}, TypeError, "unknown parameter 'p'"),
         ("minkowski", {"p": 0.5}, ValueError, "p=0.5 .* at least 1"),
         ("kullback_leibler", {"normalizer": "none"}, ValueError, "normalizer='none'.*must be one"),
-        ("cosine", {"log_determinant": True}, TypeError, "argument 'log_determinant'"),
+        ("cosine", {"log_determinant": True}, TypeError, "unknown parameter 'log_determinant'"),
         ("mahalanobis", {"log_determinant": "no"}, TypeError, "must be True or False"),
-        ("mahalanobis", {"shrinkage": 1}, TypeError, "unexpected keyword argument 'shrinkage'"),
+        ("mahalanobis", {"shrinkage": 1}, TypeError, r"'shrinkage'.*\['log_determinant'\]"),
     ],
 )
 @pytest.mark.parametrize("build", [dmm, dmae])
@@ -832,6 +867,13 @@ def test_wrong_parameters_of_a_dissimilarity_are_refused(
     X, _ = blobs()
     with pytest.raises(error, match=message):
         build(n_clusters=3, dissimilarity=dissimilarity, dissimilarity_params=params).fit(X)
+
+
+@pytest.mark.parametrize("period", [(24, 24), [24]])
+def test_a_period_of_the_wrong_length_is_refused(period):
+    X, _ = blobs()
+    with pytest.raises(ValueError, match=f"{len(period)} entries for 4 columns"):
+        dmm(n_clusters=3, dissimilarity="toroidal", dissimilarity_params={"period": period}).fit(X)
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,8 @@ def table():
                 values = [row[metric] for row in rows]
                 cells.append(f"{np.mean(values):.3f} +- {np.std(values):.3f}")
             # None where the machine paused the run
-            seconds = np.mean([row["seconds"] for row in rows if row["seconds"] is not None])
+            timed = [row["seconds"] for row in rows if row["seconds"] is not None]
+            seconds = np.mean(timed) if timed else np.nan
             worst = min(row["acc"] for row in rows)
             print(f"{len(rows):3}  " + "  ".join(cells) + f"{worst:9.3f}{seconds:9.1f}")
 

@@ -311,6 +311,10 @@ class BaseDeepClusterer(
         """What ``init`` stands for on this data."""
         return str(self.init)
 
+    def _labels_stable(self, run: Run) -> bool:
+        """Stop when fewer than `tol` of the labels changed (Guo et al. 2017, section 3.4)."""
+        return bool(run.label_change < self.tol)
+
     def _epochs(self, parameter: int | str, updates: int, n_samples: int) -> int:
         """An epoch budget; "auto" is a number of updates, whatever the size of the data."""
         if parameter == "auto":

@@ -367,10 +367,6 @@ class DCEC(BaseDeepClusterer):
             losses["reconstruction"] = self.reconstruction_weight * error
         return losses
 
-    def _labels_stable(self, run: Run) -> bool:
-        """Section 3.4: stop when fewer than `tol` of the labels changed."""
-        return run.label_change < self.tol
-
     def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
         p = target_distribution(q, self.module_.assign.frequencies)
         error = reconstruction_error(self.module_.decoder(z), x)

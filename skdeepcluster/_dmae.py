@@ -479,8 +479,7 @@ class DMAE(BaseDeepClusterer):
         with torch.no_grad():
             mixture.centers.copy_(centers)
         run.module.assign = mixture.to(run.rows.device)
-        nearest = _distances(run).argmin(dim=1)
-        labels = first["p"].argmax(dim=1) if first else nearest
+        labels = first["p"].argmax(dim=1) if first else _distances(run).argmin(dim=1)
         with torch.no_grad():
             counts = torch.bincount(labels, minlength=self.n_clusters)
             mixture.logits.copy_(counts.clamp_min(1).log())
@@ -552,9 +551,6 @@ class DMAE(BaseDeepClusterer):
         log_q = (bias - alpha * mixture.distances(z)).log_softmax(dim=1)
         log_weight = (log_q + bias).logsumexp(dim=1)
         return mixture.distance_to_average(z, log_q.exp()) - log_weight / alpha
-
-    def _labels_stable(self, run: Run) -> bool:
-        return run.label_change < self.tol
 
     def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
         mixture: DissimilarityMixture = self.module_.assign

@@ -219,7 +219,7 @@ class ClusteringAutoencoder(nn.Module):
 class DissimilarityMixture(nn.Module):
     """Mixture of components ``exp(-alpha d(z, center))``, whose output is `q`.
 
-    Lara and Gonzalez 2020, equations 14 and 15; ``average`` is equation 16.
+    Lara and Gonzalez 2020, equations 14 and 15.
 
     Parameters
     ----------

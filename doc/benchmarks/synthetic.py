@@ -10,13 +10,13 @@ A seed draws the data and everything in the fits. Settings are those of the auth
 import argparse
 import json
 import os
-import subprocess
 import time
 import warnings
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from accuracy import commit
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import make_circles, make_moons
 from sklearn.kernel_approximation import RBFSampler
@@ -87,9 +87,6 @@ def run(name, method, seed):
         started = time.perf_counter()
         labels = model.fit_predict(X)
         seconds = time.perf_counter() - started
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-    ).stdout.strip()
     return {
         "set": name,
         "method": method,
@@ -98,7 +95,7 @@ def run(name, method, seed):
         "nmi": normalized_mutual_info_score(y, labels),
         "seconds": seconds,
         "warnings": [str(w.message)[:100] for w in caught],
-        "commit": commit,
+        "commit": commit(),
         "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
         "machine": f"{os.cpu_count()} CPUs",
     }

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -10,14 +11,20 @@ import torch
 from torch import nn
 
 from ._data import Rows
-from .nn import conv_autoencoder, glorot_, mlp_autoencoder
+from .nn import glorot_, mlp_autoencoder
 
-_SMALL_IMAGE = 32 * 32  # pixels up to which an MLP clusters as well as a conv net, and faster
 _WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
 
 
 def build_autoencoder(
-    architecture: Any, rows: Rows, n_components: int, hidden_units: Any, seed: int
+    architecture: Any,
+    rows: Rows,
+    n_components: int,
+    hidden_units: Any,
+    seed: int,
+    *,
+    convolutional: Callable[[Sequence[int], int], tuple[nn.Module, nn.Module]],
+    small_image: int,
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder for the samples, ours initialised from the seed.
 
@@ -29,6 +36,10 @@ def build_autoencoder(
         Training samples.
     seed : int
         Of the weights.
+    convolutional : callable
+        Makes what "conv" stands for, from sample shape and `n_components`.
+    small_image : int
+        Pixels of an image up to which "auto" is "mlp".
 
     Returns
     -------
@@ -44,7 +55,7 @@ def build_autoencoder(
     if architecture is None:
         return nn.Flatten(), nn.Unflatten(1, shape)
     if architecture == "auto":
-        small = not images or math.prod(shape[1:]) <= _SMALL_IMAGE
+        small = not images or math.prod(shape[1:]) <= small_image
         architecture = "mlp" if small else "conv"
     if architecture == "conv" and not images:
         raise ValueError(
@@ -54,7 +65,7 @@ def build_autoencoder(
     if isinstance(architecture, str):
         generator = torch.Generator().manual_seed(seed)
         if architecture == "conv":
-            pair = conv_autoencoder(shape, n_components)
+            pair = convolutional(shape, n_components)
         else:
             pair = mlp_autoencoder(shape, n_components, _widths(hidden_units, rows.X.shape[1]))
         for part in pair:

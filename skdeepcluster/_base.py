@@ -32,8 +32,9 @@ from ._sklearn import (
     StrOptions,
     _fit_context,
 )
-from ._training import InterruptedTraining, Progress, Trainer, updates_per_epoch, warn_collapse
-from .augment import random_affine
+from ._training import InterruptedTraining, Progress, Trainer, warn_collapse
+from .augment import random_affine, random_crop
+from .nn import conv_autoencoder
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -56,7 +57,7 @@ class BaseDeepClusterer(
         "hidden_units": [StrOptions({"auto"}), tuple, list],
         "image_shape": [tuple, list, None],
         "scaling": [StrOptions({"auto", "global", "standard", "none"})],
-        "augmentation": [StrOptions({"auto", "affine"}), callable, None],
+        "augmentation": [StrOptions({"auto", "affine", "crop"}), callable, None],
         "init": [StrOptions({"overclustered", "graph", "k-means"})],
         "pretrain_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
@@ -86,6 +87,13 @@ class BaseDeepClusterer(
         "architecture",
         "hidden_units",
         "scaling",
+    )
+
+    # what "auto" and "conv" stand for on images
+    _image_augmentation: ClassVar[str] = "affine"
+    _small_image: ClassVar[int] = 32 * 32  # up to which an MLP was as accurate, and faster
+    _conv_autoencoder: ClassVar[Callable[..., tuple[nn.Module, nn.Module]]] = staticmethod(
+        conv_autoencoder
     )
 
     module_: Any
@@ -272,7 +280,13 @@ class BaseDeepClusterer(
         else:
             module = self._module(
                 *build_autoencoder(
-                    self.architecture, rows, self.n_components, self.hidden_units, seed
+                    self.architecture,
+                    rows,
+                    self.n_components,
+                    self.hidden_units,
+                    seed,
+                    convolutional=self._conv_autoencoder,
+                    small_image=self._small_image,
                 )
             )
         return module.to(rows.device)
@@ -299,6 +313,9 @@ class BaseDeepClusterer(
                 f"augmentation={self.augmentation!r} needs images: pass X of shape (n_samples, "
                 "channels, height, width), or flat rows with image_shape=."
             )
+        kind = self._image_augmentation if self.augmentation == "auto" else self.augmentation
+        if kind == "crop":
+            return random_crop
         # one pixel is the same blur at any size, but a larger share of a small image
         strength = min(1.0, min(self.image_shape_[1:]) / _FULL_STRENGTH_SIDE)
         return lambda x, generator: random_affine(x, generator, strength=strength)
@@ -318,8 +335,8 @@ class BaseDeepClusterer(
     def _epochs(self, parameter: int | str, updates: int, n_samples: int) -> int:
         """An epoch budget; "auto" is a number of updates, whatever the size of the data."""
         if parameter == "auto":
-            an_epoch = updates_per_epoch(n_samples, self.batch_size)
-            return math.ceil(updates / max(an_epoch, _SHORTEST_EPOCH))
+            an_epoch = max(math.ceil(n_samples / self.batch_size), _SHORTEST_EPOCH)
+            return math.ceil(updates / an_epoch)
         return int(parameter)
 
     def _memory_key(self, rows: Rows, seed: int) -> dict[str, Any]:
@@ -445,7 +462,7 @@ class BaseDeepClusterer(
         decoded = []
         for where, z in embeddings.padded_batches():
             with torch.no_grad():
-                x = self.module_.decoder(z)[: where.stop - where.start]
+                x = self.module_.decode(z)[: where.stop - where.start]
             decoded.append(self._scaler.inverse(x.flatten(1).cpu().numpy()))
         answer = np.concatenate(decoded).astype(X.dtype)
         return answer.reshape(-1, *self._answer_shape)

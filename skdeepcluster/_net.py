@@ -17,16 +17,19 @@ from ._phases import Batch, Phase, Run, Step
 class ShuffledBatches:
     """The samples of a run in a new random order at each pass, as :class:`Batch`.
 
-    A last batch of one row is dropped: batch statistics do not exist there.
+    A last batch of one row is dropped, since batch statistics do not exist there, and any smaller
+    last batch where the phase wants whole ones.
     """
 
     def __init__(
         self,
+        phase: Phase,
         run: Run,
         batch_size: int,
         augment: Callable[[Tensor], Tensor],
         generator: np.random.Generator,
     ) -> None:
+        self.phase = phase
         self.run = run
         self.batch_size = batch_size
         self.augment = augment
@@ -34,13 +37,11 @@ class ShuffledBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         order = self.generator.permutation(len(self.run.rows))
-        for start in range(0, len(order), self.batch_size):
-            index = order[start : start + self.batch_size]
-            if len(index) == 1:
-                return
+        for number in range(self.phase.updates(len(order), self.batch_size)):
+            index = order[number * self.batch_size : (number + 1) * self.batch_size]
             where = torch.from_numpy(index).to(self.run.rows.device)
             targets = {name: values[where] for name, values in self.run.targets.items()}
-            yield Batch(self.run.rows.take(index), targets, self.augment)
+            yield Batch(self.run.rows.take(index), targets, self.augment, self.run.rows)
 
 
 class PhaseNet(NeuralNet):

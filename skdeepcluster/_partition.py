@@ -4,6 +4,7 @@ Fine-tuning an embedding sharpens the clusters it starts from and does not repai
 the start decides. Shared by the estimators; nothing here sees a label.
 """
 
+import contextlib
 import warnings
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import kneighbors_graph
+from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -23,6 +24,7 @@ from .nn import StudentTAssignment
 
 _MAX_ROWS = 10_000  # that start partitions are computed on, and judged
 _BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors are taken for text
+_MANY_ROWS = 20_000  # from which approximate neighbours are worth their installation
 _TINY = float(np.finfo(np.float32).tiny)
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
 
@@ -57,13 +59,65 @@ def input_graph(
     index = np.arange(len(rows))
     if len(rows) > _MAX_ROWS:
         index = np.sort(random_state.choice(len(rows), _MAX_ROWS, replace=False))
-    if sp.issparse(rows.X):
-        scaled = rows.X[index].multiply(rows.scaler.factor).tocsr()
-        width = max(1, min(50, min(scaled.shape) - 1))
-        features = TruncatedSVD(width, random_state=random_state).fit_transform(scaled)
-    else:
-        features = rows.take(index).flatten(1).cpu().numpy()
+    features = rows_as_features(rows, index, random_state)
     return index, neighbor_graph(features, n_neighbors=5)
+
+
+def rows_as_features(
+    rows: Rows, index: np.ndarray, random_state: np.random.RandomState
+) -> np.ndarray:
+    """Samples for a search of neighbours: scaled, and sparse ones in 50 dimensions.
+
+    Parameters
+    ----------
+    rows : Rows
+        The samples.
+    index : ndarray of shape (s,)
+        Which of them.
+    random_state : numpy.random.RandomState
+        Of the truncated singular value decomposition of sparse samples.
+
+    Returns
+    -------
+    ndarray of shape (s, m)
+    """
+    if not sp.issparse(rows.X):
+        features: np.ndarray = rows.take(index).flatten(1).cpu().numpy()
+        return features
+    scaled = rows.X[index].multiply(rows.scaler.factor).tocsr()
+    width = max(1, min(50, min(scaled.shape) - 1))
+    reduced: np.ndarray = TruncatedSVD(width, random_state=random_state).fit_transform(scaled)
+    return reduced
+
+
+def nearest_neighbors(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest other rows of each row.
+
+    Exact; approximate by pynndescent where that is installed and there are many rows.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, m)
+        Points.
+    n_neighbors : int
+        At most n - 1.
+
+    Returns
+    -------
+    distances : ndarray of shape (n, n_neighbors)
+        Euclidean, ascending.
+    index : int64 ndarray of shape (n, n_neighbors)
+    """
+    if len(features) > _MANY_ROWS:
+        with contextlib.suppress(ImportError):
+            from pynndescent import NNDescent
+
+            index, distances = NNDescent(
+                features, n_neighbors=n_neighbors + 1, random_state=0
+            ).neighbor_graph
+            # the row itself comes first, but for duplicates
+            return distances[:, 1:], index[:, 1:].astype(np.int64)
+    return NearestNeighbors(n_neighbors=n_neighbors).fit(features).kneighbors()
 
 
 def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:

@@ -1,4 +1,4 @@
-"""What a method trains, in the order of its paper's algorithm box. Data, no logic."""
+"""What a method trains, in the order of its paper's algorithm box."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,11 +25,14 @@ class Batch:
     augment : callable
         From samples to randomly augmented samples; the identity where the estimator
         augments nothing.
+    rows : Rows
+        All training samples, for pairs with others.
     """
 
     x: Tensor
     targets: Mapping[str, Tensor]
     augment: Callable[[Tensor], Tensor]
+    rows: Rows
 
     def __len__(self) -> int:
         return len(self.x)
@@ -160,6 +163,9 @@ class Phase:
         Epochs between two refreshes.
     stop : callable, optional
         ``(run) -> bool``, asked after each refresh from the 100th update of the phase on.
+    whole_batches : bool
+        Whether a last batch of fewer samples is left out: for losses that compare the samples of a
+        batch with each other.
     cached : bool
         Whether the estimator's ``memory`` may hold what this phase and those before it gave.
     """
@@ -173,4 +179,10 @@ class Phase:
     refresh: Callable[[Run], dict[str, Tensor]] | None = None
     refresh_every: int = 1
     stop: Callable[[Run], bool] | None = None
+    whole_batches: bool = False
     cached: bool = False
+
+    def updates(self, n_samples: int, batch_size: int) -> int:
+        """Batches in one pass; a last batch of one row is never taken."""
+        full, rest = divmod(n_samples, batch_size)
+        return full + (rest > 1 and not (self.whole_batches and full))

@@ -147,7 +147,7 @@ class Trainer:
         guarded = sizes is not None and not _collapsed(sizes)
         finished = healthy = copy.deepcopy(run.module.state_dict())
         net = self._net(phase, seed)
-        an_epoch = updates_per_epoch(len(run.rows), self.batch_size)
+        an_epoch = phase.updates(len(run.rows), self.batch_size)
         for epoch in range(1, phase.epochs + 1):
             try:
                 net.fit_loop(run.rows, epochs=1)
@@ -195,6 +195,7 @@ class Trainer:
         device = self.run.rows.device
         generator = torch.Generator(device).manual_seed(seed)
         iterator = ShuffledBatches(
+            phase,
             self.run,
             self.batch_size,
             lambda x: self.augment(x, generator),
@@ -204,19 +205,13 @@ class Trainer:
             phase,
             self.run,
             iterator,
-            total_updates=phase.epochs * updates_per_epoch(len(self.run.rows), self.batch_size),
+            total_updates=phase.epochs * phase.updates(len(self.run.rows), self.batch_size),
             autocast=self.autocast,
             callbacks=self.callbacks,
         )
         net.initialize()
         net.notify("on_train_begin", X=self.run.rows, y=None)
         return net
-
-
-def updates_per_epoch(n_samples: int, batch_size: int) -> int:
-    """Batches in one pass, without a last batch of one row."""
-    full, rest = divmod(n_samples, batch_size)
-    return full + (rest > 1)
 
 
 def _call(key: dict[str, Any], X: Any, compute: Callable[[], Any]) -> Any:

@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 
 def random_affine(
@@ -67,3 +67,73 @@ def random_affine(
     grid = affine_grid(theta, list(x.shape), align_corners=False)
     turned = grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
     return turned.to(x.dtype)
+
+
+def random_crop(
+    x: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    least_area: float = 0.5,
+    aspect: float = 4 / 3,
+    rotation: float = 15.0,
+    elastic: float = 0.1,
+    intensity: float = 0.4,
+) -> Tensor:
+    """Crop each image at random, turned and bent, and change its brightness and contrast.
+
+    The crop is scaled back to the size of the image, as in Chen et al. 2020, appendix A; the
+    elastic displacement (after Simard et al. 2003) is smooth. Bilinear, edges continued outwards.
+
+    Parameters
+    ----------
+    x : float tensor of shape (n, channels, height, width)
+        Images.
+    generator : torch.Generator, default=None
+        Source of randomness, on the device of `x`; torch's global one by default.
+    least_area : float, default=0.5
+        Smallest share of the image that a crop keeps, in (0, 1].
+    aspect : float, default=4/3
+        Largest ratio of a crop's sides, at least 1, relative to those of the image.
+    rotation : float, default=15.0
+        Largest angle, in degrees.
+    elastic : float, default=0.1
+        Largest displacement of the knots of a 4 x 4 grid, as a share of each side.
+    intensity : float, default=0.4
+        Largest relative change of brightness, and of contrast.
+
+    Returns
+    -------
+    tensor of the shape, dtype and device of `x`
+
+    Examples
+    --------
+    >>> import torch
+    >>> random_crop(torch.rand(4, 1, 8, 8)).shape
+    torch.Size([4, 1, 8, 8])
+    """
+    n, _, height, width = x.shape
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(n, *shape, generator=generator, device=x.device) * 2 - 1
+
+    area = least_area + (1 - least_area) * (draw() + 1) / 2
+    stretch = aspect ** draw()
+    part_x, part_y = (area * stretch).sqrt().clamp(max=1), (area / stretch).sqrt().clamp(max=1)
+    angle = draw() * math.radians(rotation)
+    cos, sin = angle.cos(), angle.sin()
+    ratio = width / height  # the grid's unit is half a side, so angles need it
+    theta = torch.stack(
+        [
+            torch.stack([cos * part_x, -sin * part_y / ratio, (1 - part_x) * draw()]),
+            torch.stack([sin * part_x * ratio, cos * part_y, (1 - part_y) * draw()]),
+        ]
+    ).permute(2, 0, 1)  # (n, 2, 3)
+    grid = affine_grid(theta, list(x.shape), align_corners=False)
+    knots = 2 * elastic * draw(2, 4, 4)
+    bend = interpolate(knots, size=(height, width), mode="bicubic", align_corners=True)
+    grid = grid + bend.permute(0, 2, 3, 1)  # (n, height, width, 2)
+    view = grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
+    view = view * (1 + intensity * draw(1, 1, 1))
+    mean = view.mean(dim=(1, 2, 3), keepdim=True)
+    view = mean + (view - mean) * (1 + intensity * draw(1, 1, 1))
+    return view.to(x.dtype)

@@ -2,7 +2,8 @@
 
 ``z`` is a batch of embeddings, ``q`` the soft assignment and ``p`` its target.
 Everything here is computed in float32 or wider: the inputs are never cast down,
-also not under autocast, because none of these functions is a matrix product.
+also not under autocast, which changes matrix products only: those that hold one
+(``contrastive_loss``, ``orthonormalizer``, ``spectral_loss``) are called outside of it.
 """
 
 import math
@@ -140,6 +141,195 @@ def reconstruction_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """
     wide = torch.promote_types(x_hat.dtype, torch.float32)
     return (x_hat.to(wide) - x).square().flatten(1).mean(dim=1)
+
+
+def contrastive_loss(z: Tensor, other: Tensor, temperature: float = 0.2) -> Tensor:
+    """How badly each row finds its partner among all rows, by the cosine of their angle.
+
+    Oord et al. 2018, equation 4, on pairs as in Chen et al. 2020, equation 1. Minus it bounds the
+    mutual information of the pairs from below, up to a constant.
+
+    Parameters
+    ----------
+    z, other : tensors of shape (n, m)
+        Embeddings; row i of one is the partner of row i of the other.
+    temperature : float, default=0.2
+        Positive; the smaller, the more the nearest wrong partners count.
+
+    Returns
+    -------
+    tensor of shape (n,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> contrastive_loss(torch.eye(2), torch.eye(2), temperature=1.0)
+    tensor([0.5514, 0.5514])
+    """
+    n = len(z)
+    both = torch.nn.functional.normalize(torch.cat([z, other]), dim=1)  # (2n, m)
+    similarity = both @ both.T / temperature
+    similarity = similarity.masked_fill(
+        torch.eye(2 * n, dtype=torch.bool, device=z.device), -torch.inf
+    )
+    partner = torch.arange(2 * n, device=z.device).roll(n)
+    loss = torch.nn.functional.cross_entropy(similarity, partner, reduction="none")
+    return 0.5 * (loss[:n] + loss[n:])
+
+
+def jensen_shannon_loss(joint: Tensor, product: Tensor) -> Tensor:
+    """Minus the Jensen-Shannon estimate of mutual information, from scores of pairs.
+
+    Yang et al. 2019, equations 8 and 9. Scores of zero, which tell nothing, give 2 ln 2.
+
+    Parameters
+    ----------
+    joint : tensor of shape (n, ...)
+        Scores (logits) of pairs that belong together.
+    product : tensor of shape (n, ...)
+        Scores of pairs drawn apart.
+
+    Returns
+    -------
+    tensor of shape (n,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> jensen_shannon_loss(torch.zeros(1, 1), torch.zeros(1, 1))
+    tensor([1.3863])
+    """
+    softplus = torch.nn.functional.softplus
+    return (softplus(-joint) + softplus(product)).flatten(1).mean(dim=1)
+
+
+def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of diagonal Gaussians from the standard one.
+
+    Yang et al. 2019, equation 6; with ``mean - m`` for `mean`, from N(m, I).
+
+    Parameters
+    ----------
+    mean : tensor of shape (..., m)
+        Means.
+    log_variance : tensor that broadcasts with `mean`
+        Logarithms of the variances.
+
+    Returns
+    -------
+    tensor of shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> gaussian_divergence(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2))
+    tensor([0.5000])
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=-1)
+
+
+def orthonormalizer(y: Tensor, jitter: float = 1e-4) -> Tensor:
+    """Map that makes columns orthonormal: ``Y = y @ map`` has ``Y.T @ Y / n = I``.
+
+    Yang et al. 2019, equation 17: the inverse transpose of the Cholesky factor of the columns'
+    products, in float64. Columns that are empty or alike make those singular; what is added to the
+    diagonal then grows until the factor exists.
+
+    Parameters
+    ----------
+    y : tensor of shape (n, k)
+        Columns to combine.
+    jitter : float, default=1e-4
+        Added to the diagonal, in units of its mean.
+
+    Returns
+    -------
+    tensor of shape (k, k), upper triangular, float64 where the device has it
+
+    Examples
+    --------
+    >>> import torch
+    >>> y = torch.tensor([[1.0, 1.0], [1.0, -1.0], [2.0, 0.0], [0.0, 0.0]])
+    >>> orthonormal = y.double() @ orthonormalizer(y, jitter=0.0)
+    >>> (orthonormal.T @ orthonormal / 4).round(decimals=6).abs()
+    tensor([[1., 0.],
+            [0., 1.]], dtype=torch.float64)
+    """
+    y = y.to(torch.float32 if y.device.type == "mps" else torch.float64)  # mps has no wider one
+    products = y.T @ y / len(y)
+    unit = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
+    scale = products.diagonal().mean().detach().clamp_min(torch.finfo(torch.float32).tiny)
+    for attempt in range(5):
+        factor, failed = torch.linalg.cholesky_ex(products + jitter * 10**attempt * scale * unit)
+        if not failed:
+            break
+    return torch.linalg.solve_triangular(factor, unit, upper=False).T
+
+
+def spectral_loss(y: Tensor, neighbors: Tensor, affinity: Tensor) -> Tensor:
+    """Distance of orthonormal outputs along the edges of a graph.
+
+    Yang et al. 2019, equation 15, where every row's affinities sum to one:
+    ``sum_j w_ij ||y_i - y_j||^2`` averages to ``2 (k - mean_i sum_j w_ij y_i . y_j)``
+    as the squared norms of orthonormal outputs average to k.
+
+    Parameters
+    ----------
+    y : tensor of shape (n, k)
+        Orthonormal outputs.
+    neighbors : tensor of shape (n, j, k)
+        Outputs of each row's neighbours.
+    affinity : tensor of shape (n, j)
+        Their weights; rows sum to one.
+
+    Returns
+    -------
+    tensor of shape (n,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> y = 2**0.5 * torch.eye(2)
+    >>> spectral_loss(y, y.unsqueeze(1), torch.ones(2, 1)).round(decimals=4)
+    tensor([0., 0.])
+    """
+    likeness = torch.einsum("nk,njk,nj->n", y, neighbors, affinity.to(y.dtype))
+    return 2.0 * (y.shape[1] - likeness)
+
+
+def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:
+    """Weights of each row's nearest neighbours, which sum to one.
+
+    Parameters
+    ----------
+    distances : tensor of shape (n, k + 1)
+        Squared distances to the nearest k + 1 other rows, ascending. The last one is not
+        weighted: it says where the neighbourhood ends.
+    kind : {"probabilistic", "self-tuned", "gaussian"}
+        "probabilistic" falls linearly to zero at the last distance (Nie et al. 2016, equation
+        21), "self-tuned" is a Gaussian as wide as that distance (after Zelnik-Manor and Perona
+        2004), "gaussian" one as wide as the median distance to the nearest row (Shaham et al. 2018).
+
+    Returns
+    -------
+    tensor of shape (n, k)
+
+    Examples
+    --------
+    >>> import torch
+    >>> neighbor_affinity(torch.tensor([[1.0, 3.0, 5.0]]), "probabilistic")
+    tensor([[0.6667, 0.3333]])
+    """
+    near, last = distances[:, :-1], distances[:, -1:]
+    tiny = torch.finfo(distances.dtype).tiny
+    if kind == "probabilistic":
+        # duplicates and ties at the border share alike
+        weights = last - near
+        weights = torch.where(weights.sum(dim=1, keepdim=True) > 0, weights, 1.0)
+    else:
+        width = last if kind == "self-tuned" else near[:, 0].median()
+        weights = (-near / (2.0 * width).clamp_min(tiny)).exp().clamp_min(tiny)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def constant(progress: float) -> float:

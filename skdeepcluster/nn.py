@@ -8,10 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from .dissimilarities import Dissimilarity, log_determinants
-from .functional import student_t_assignment
+from .functional import (
+    gaussian_divergence,
+    orthonormalizer,
+    squared_distances,
+    student_t_assignment,
+)
 
 _CONV_CHANNELS = (32, 64, 128)  # Guo et al. 2017, section 4.2
 _CONV_KERNELS = (5, 5, 3)
+_LARGE_IMAGE = 24  # pixels a side from which Yang et al. 2019, table 2, have four layers
+_HEAD_UNITS = 256  # of the authors' script for pretraining; their later one has 1024
 
 
 def glorot_(module: nn.Module, generator: torch.Generator | None = None) -> nn.Module:
@@ -143,6 +150,77 @@ def conv_autoencoder(input_shape: Sequence[int], n_components: int) -> tuple[nn.
     return encoder, decoder
 
 
+class FeatureEncoder(nn.Module):
+    """Encoder in two parts, whose inner features others may look at.
+
+    Parameters
+    ----------
+    features : torch.nn.Module
+        From samples to a map ``(n, channels, height, width)``.
+    head : torch.nn.Module
+        From the flattened map to the embedding.
+
+    Examples
+    --------
+    >>> import torch
+    >>> encoder = FeatureEncoder(torch.nn.Conv2d(1, 2, 3), torch.nn.Linear(8, 5))
+    >>> encoder(torch.zeros(3, 1, 4, 4)).shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(self, features: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embedding ``(n, n_components)`` of samples."""
+        z: Tensor = self.head(self.features(x).flatten(1))
+        return z
+
+
+def dual_conv_autoencoder(
+    input_shape: Sequence[int], n_components: int
+) -> tuple[nn.Module, nn.Module]:
+    """Convolutional encoder of the dual autoencoder, with a decoder of dense layers.
+
+    Yang et al. 2019, table 2: kernels of 3 x 3, four layers of 16, 16, 32, 32 channels and
+    strides 2, 1, 2, 1; for images under 24 pixels a side two layers, of 32 and 64 channels
+    (table 2 has 16 and 32 for USPS) and stride 2.
+
+    Parameters
+    ----------
+    input_shape : sequence of 3 ints
+        Channels, height and width.
+    n_components : int
+        Width of the embedding.
+
+    Returns
+    -------
+    encoder, decoder : torch.nn.Module
+
+    Examples
+    --------
+    >>> import torch
+    >>> encoder, decoder = dual_conv_autoencoder((3, 17, 30), 10)
+    >>> decoder(encoder(torch.zeros(2, 3, 17, 30))).shape
+    torch.Size([2, 3, 17, 30])
+    """
+    channels, height, width = input_shape
+    layers = ((16, 2), (16, 1), (32, 2), (32, 1))
+    if min(height, width) < _LARGE_IMAGE:
+        layers = ((32, 2), (64, 2))
+    features: list[nn.Module] = []
+    for wider, stride in layers:
+        features += [nn.Conv2d(channels, wider, 3, stride, 1), nn.ReLU()]
+        channels = wider
+    code = channels * math.ceil(height / 4) * math.ceil(width / 4)
+    encoder = FeatureEncoder(nn.Sequential(*features), nn.Linear(code, n_components))
+    widths = (n_components, 256, 512, math.prod(input_shape))
+    decoder = nn.Sequential(*_dense(widths), nn.Unflatten(1, tuple(input_shape)))
+    return encoder, decoder
+
+
 class StudentTAssignment(nn.Module):
     """Layer whose parameters are cluster centers and whose output is `q`.
 
@@ -214,6 +292,11 @@ class ClusteringAutoencoder(nn.Module):
         """Embedding ``(n, n_components)`` and soft assignment ``(n, n_clusters)``."""
         z = self.encoder(x)
         return z, self.assign(z)
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Samples of embeddings."""
+        x: Tensor = self.decoder(embedding)
+        return x
 
 
 class DissimilarityMixture(nn.Module):
@@ -317,3 +400,232 @@ class DissimilarityMixture(nn.Module):
         m = self.factors.shape[1]
         volume = (log_determinants(self.factors) / (2 * m)).exp()
         return (self.factors / volume[:, None, None],)
+
+
+class Discriminator(nn.Module):
+    """Scores of pairs, for an estimate of their mutual information.
+
+    Three hidden layers, as in the authors' code of Yang et al. 2019; on the places of a feature
+    map they are its 1 x 1 convolutions.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of the features.
+    n_components : int
+        Width of the embedding, and of the hidden layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Discriminator(8, 5)(torch.zeros(3, 7, 8), torch.zeros(3, 5)).shape
+    torch.Size([3, 7])
+    """
+
+    def __init__(self, n_features: int, n_components: int) -> None:
+        super().__init__()
+        widths = (n_features + n_components, *3 * (n_components,), 1)
+        self.layers = nn.Sequential(*_dense(widths))
+        glorot_(self)
+
+    def forward(self, features: Tensor, z: Tensor) -> Tensor:
+        """Logits ``(n, places)`` of features ``(n, places, n_features)`` with embeddings."""
+        z = z.unsqueeze(1).expand(-1, features.shape[1], -1)
+        scores: Tensor = self.layers(torch.cat([features, z], dim=2)).squeeze(2)
+        return scores
+
+
+class MixturePrior(nn.Module):
+    """Gaussians of unit variance, one a cluster, of equal weight.
+
+    Yang et al. 2019, equation 18.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of Gaussians.
+    n_components : int
+        Width of the embedding.
+
+    Attributes
+    ----------
+    means : torch.nn.Parameter of shape (n_clusters, n_components)
+        Zero until a start partition fills them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> prior = MixturePrior(2, 3)
+    >>> prior(torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([[0.5, 0.5]])).detach()
+    tensor([0.])
+    """
+
+    def __init__(self, n_clusters: int, n_components: int) -> None:
+        super().__init__()
+        self.means = nn.Parameter(torch.zeros(n_clusters, n_components))
+
+    def forward(self, mean: Tensor, log_variance: Tensor, p: Tensor) -> Tensor:
+        """Divergence ``(n,)`` of Gaussian posteriors with cluster posterior `p` from the prior."""
+        apart = gaussian_divergence(mean.unsqueeze(1) - self.means, log_variance.unsqueeze(1))
+        entropy = torch.special.entr(p).sum(dim=1)
+        return (p * apart).sum(dim=1) - entropy + math.log(p.shape[1])
+
+
+class SpectralAssignment(nn.Module):
+    """Head whose outputs, made orthonormal, are a spectral embedding with k-means centers.
+
+    Yang et al. 2019, section 3.3. The map that makes them orthonormal and the centers are
+    buffers: no answer depends on the rows it is given with.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of outputs, and of centers.
+    n_components : int
+        Width of the latents.
+    latent : bool, default=False
+        Whether the latents are answered as the embedding.
+
+    Attributes
+    ----------
+    orthonormalizer : tensor of shape (n_clusters, n_clusters)
+        See :func:`skdeepcluster.functional.orthonormalizer`.
+    spectral_centers : tensor of shape (n_clusters, n_clusters)
+        Of k-means in the spectral embedding.
+    latent_centers : tensor of shape (n_clusters, n_components)
+        Mean latents of the clusters.
+    variance : tensor of shape ()
+        Of a coordinate around its center, the width of the responsibilities.
+
+    Examples
+    --------
+    >>> import torch
+    >>> y, q = SpectralAssignment(4, 2).embed(torch.zeros(3, 2))
+    >>> y.shape, q.shape
+    (torch.Size([3, 4]), torch.Size([3, 4]))
+    """
+
+    orthonormalizer: Tensor
+    spectral_centers: Tensor
+    latent_centers: Tensor
+    variance: Tensor
+
+    def __init__(self, n_clusters: int, n_components: int, *, latent: bool = False) -> None:
+        super().__init__()
+        widths = (n_components, _HEAD_UNITS, _HEAD_UNITS, n_clusters)
+        self.head = glorot_(nn.Sequential(*_dense(widths)))
+        self.latent = latent
+        self.register_buffer("orthonormalizer", torch.eye(n_clusters))
+        self.register_buffer("spectral_centers", torch.zeros(n_clusters, n_clusters))
+        self.register_buffer("latent_centers", torch.zeros(n_clusters, n_components))
+        self.register_buffer("variance", torch.tensor(1.0))
+
+    @property
+    def centers(self) -> Tensor:
+        """Centers in the embedding that is answered."""
+        return self.latent_centers if self.latent else self.spectral_centers
+
+    def posterior(self, z: Tensor) -> Tensor:
+        """Cluster posterior ``(n, n_clusters)`` of latents: the head's outputs."""
+        p: Tensor = self.head(z).softmax(dim=1)
+        return p
+
+    def orthonormal(self, p: Tensor) -> Tensor:
+        """Outputs made orthonormal on these rows, which are a training batch."""
+        whiten = orthonormalizer(p)
+        return p.to(whiten) @ whiten
+
+    def responsibilities(self, y: Tensor) -> Tensor:
+        """Soft assignment of spectral embeddings, the nearest center the likeliest."""
+        distances = squared_distances(y, self.spectral_centers)
+        return (-distances / (2.0 * self.variance)).softmax(dim=1)
+
+    def embed(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding and soft assignment ``(n, n_clusters)`` of latents."""
+        y = self.posterior(z) @ self.orthonormalizer
+        return z if self.latent else y, self.responsibilities(y)
+
+
+class DualAutoencoder(nn.Module):
+    """Autoencoder whose latents are decoded twice, with a head for clusters.
+
+    Yang et al. 2019; ``forward`` is all that inference needs.
+
+    Parameters
+    ----------
+    encoder, decoder : torch.nn.Module
+        From samples to latents ``(n, n_components)``, and back. A module ``encoder.features``, as
+        :class:`FeatureEncoder` has it, is what the discriminators see, else the samples.
+    assign : StudentTAssignment or SpectralAssignment
+        From latents to soft assignment; until there is a spectral embedding, the latents are it.
+    prior : MixturePrior
+        Of the latents.
+    spherical : bool
+        Whether latents are directions, of length sqrt(n_components), where a standard Gaussian
+        has nearly all of its mass.
+    discriminators : dict of str to Discriminator, default=None
+        "whole" for the features as one vector, "places" for those of each place of a map.
+
+    Examples
+    --------
+    >>> import torch
+    >>> encoder, decoder = mlp_autoencoder((6,), 2, (8,))
+    >>> assign, prior = SpectralAssignment(3, 2), MixturePrior(3, 2)
+    >>> net = DualAutoencoder(encoder, decoder, assign, prior, spherical=True)
+    >>> y, q = net(torch.zeros(5, 6))
+    >>> y.shape, q.shape
+    (torch.Size([5, 3]), torch.Size([5, 3]))
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        assign: nn.Module,
+        prior: MixturePrior,
+        *,
+        spherical: bool,
+        discriminators: dict[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        n_components = prior.means.shape[1]
+        self.encoder = encoder
+        self.decoder = decoder
+        self.assign = assign
+        self.prior = prior
+        self.spherical = spherical
+        # of the mean, so that any encoder will do; variances of 1 to begin with
+        self.log_variance = nn.Linear(n_components, n_components)
+        nn.init.zeros_(self.log_variance.weight)
+        nn.init.zeros_(self.log_variance.bias)
+        self.discriminators = nn.ModuleDict(discriminators or {})
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the discriminators see of samples: ``(n, channels, ...)``."""
+        inner = getattr(self.encoder, "features", None)
+        seen: Tensor = x if inner is None else inner(x)
+        return seen
+
+    def latent(self, x: Tensor) -> Tensor:
+        """Mean latents ``(n, n_components)``."""
+        return self._place(self.encoder(x))
+
+    def _place(self, z: Tensor) -> Tensor:
+        if not self.spherical:
+            return z
+        return z.shape[1] ** 0.5 * nn.functional.normalize(z.float(), dim=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding and soft assignment ``(n, n_clusters)``."""
+        z = self.latent(x)
+        if isinstance(self.assign, SpectralAssignment):
+            return self.assign.embed(z)
+        return z, self.assign(z)
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Samples of embeddings; a spectral one stands for the mean latents of its clusters."""
+        if isinstance(self.assign, SpectralAssignment) and not self.assign.latent:
+            mean = self.assign.responsibilities(embedding) @ self.assign.latent_centers
+            embedding = self._place(mean)
+        x: Tensor = self.decoder(embedding)
+        return x

@@ -162,6 +162,8 @@ class Phase:
         ``(run) -> bool``, asked after each refresh from the 100th update of the phase on.
     cached : bool
         Whether the estimator's ``memory`` may hold what this phase and those before it gave.
+    augment : callable, optional
+        ``(x, generator) -> x``, in the place of the estimator's augmentation.
     """
 
     name: str
@@ -174,3 +176,4 @@ class Phase:
     refresh_every: int = 1
     stop: Callable[[Run], bool] | None = None
     cached: bool = False
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None

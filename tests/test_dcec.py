@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCEC, _dcec, _training
+from skdeepcluster import DCEC, _base, _dcec, _training
 from skdeepcluster.metrics import clustering_accuracy
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -506,7 +506,7 @@ def test_starts_are_many_and_the_last_phase_is_one():
 
 def test_auto_budgets_are_numbers_of_updates(monkeypatch):
     X, _ = digits()
-    monkeypatch.setattr(_dcec, "PRETRAIN_UPDATES", 50)
+    monkeypatch.setattr(_base, "PRETRAIN_UPDATES", 50)
     monkeypatch.setattr(_dcec, "_CLUSTER_UPDATES", 31)
     parameters = {"pretrain_epochs": "auto", "max_epochs": "auto", "tol": 0.0}
     model = dcec(**parameters).fit(X)

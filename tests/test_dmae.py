@@ -786,7 +786,7 @@ def test_warm_start_goes_on_with_the_same_dissimilarity_only():
 @pytest.mark.parametrize(
     ("dissimilarity", "params", "spoil", "message"),
     [
-        ("kullback_leibler", {"normalizer": "identity"}, -1.0, "values of at least 0.*'abs_sum'"),
+        ("kullback_leibler", {"normalizer": "identity"}, -1.0, "values of at least 0.*'squared_sum'"),
         ("itakura_saito", None, 0.0, "values greater than 0: add a small constant"),
         ("itakura_saito", None, -1.0, "values greater than 0: add a small constant"),
     ],

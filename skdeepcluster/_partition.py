@@ -67,7 +67,7 @@ def is_bag_of_words(rows: Rows) -> bool:
     """Whether the samples are vectors of which less than 5 % of the entries are not zero."""
     stored = rows.X.count_nonzero() if sp.issparse(rows.X) else np.count_nonzero(rows.X)
     share = stored / (rows.X.shape[0] * rows.X.shape[1])
-    return len(rows.sample_shape) == 1 and share < _BAG_OF_WORDS
+    return len(rows.sample_shape) == 1 and bool(share < _BAG_OF_WORDS)
 
 
 def _some_rows(rows: Rows, most: int, random_state: np.random.RandomState) -> np.ndarray:

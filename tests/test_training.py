@@ -806,7 +806,9 @@ def test_schedules_of_the_estimator(estimator, kind):
         def on_batch_end(self, net, **kwargs):
             rates[net.phase.name].append(net.optimizer_of(net.step_).param_groups[0]["lr"])
 
-    model = model_for(estimator, learning_rate_schedule=kind, callbacks=[Rates()])
+    model = model_for(
+        estimator, learning_rate=3e-3, learning_rate_schedule=kind, callbacks=[Rates()]
+    )
     model.fit(digits()[0])
     peak = model.learning_rate
     for seen in rates.values():

@@ -589,7 +589,11 @@ class DMAE(BaseDeepClusterer):
                 "embedding has others: set architecture=None, or choose another dissimilarity."
             )
         takes_magnitudes = params.get("normalizer", "abs_sum") in ("abs_sum", "softmax_abs")
-        if self.dissimilarity == "kullback_leibler" and takes_magnitudes and not self.architecture:
+        if (
+            self.dissimilarity == "kullback_leibler"
+            and takes_magnitudes
+            and self.architecture is None
+        ):
             # that is for embeddings, which have signs; a share of the samples below 0 is a mistake
             return dataclasses.replace(resolved, domain="non-negative")
         if self.dissimilarity != "toroidal":

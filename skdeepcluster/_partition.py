@@ -187,10 +187,12 @@ def spectral_partition(
     features = _input_features(rows, np.arange(len(rows)), random_state)
     index = _some_rows(rows, _SPECTRAL_ROWS, random_state)
     points = features[index]
+    if len(points) <= n_clusters:
+        return np.arange(len(rows)) % len(points)  # as many eigenvectors do not exist
     graph = neighbor_graph(smooth_on_graph(points, _CONTRACTIONS), _SPECTRAL_NEIGHBORS)
     with warnings.catch_warnings():
-        # of a graph in several parts, which is what clusters hope for; and of duplicates
-        warnings.simplefilter("ignore", UserWarning)
+        # of a graph in several parts, which is what one hopes for; of duplicates and few rows
+        warnings.simplefilter("ignore")
         found = SpectralClustering(
             n_clusters, affinity="precomputed", random_state=random_state
         ).fit_predict(sp.csr_matrix(graph))

@@ -137,6 +137,21 @@ def test_noise_across_a_curve_does_not_mislead_the_spectral_start():
     assert adjusted_rand_score(y, labels) > 0.98
 
 
+@pytest.mark.parametrize(
+    ("X", "n_clusters", "found"),
+    [
+        (np.random.default_rng(0).normal(size=(6, 3)), 6, 6),
+        (np.random.default_rng(0).normal(size=(6, 3)), 1, 1),
+        (np.ones((20, 3)), 3, 3),
+    ],
+    ids=["one sample each", "one cluster", "duplicates"],
+)
+def test_a_spectral_start_of_little(X, n_clusters, found):
+    _, targets = start_partition(run_on(X, n_clusters), n_clusters, "spectral")
+    assert targets["p"].shape == (len(X), n_clusters)
+    assert len(np.unique(hard_labels(targets))) <= found
+
+
 def test_a_spectral_start_repeats_and_takes_duplicates_and_sparse_rows():
     X = np.repeat([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]], 10, axis=0)
     rows = run_on(X).rows

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ._architecture import build_autoencoder
 from ._data import Rows, Scaler, check_X, resolve_image_shape
 from ._device import local_torch_seed, resolve_device, use_bfloat16
-from ._partition import input_graph, normalized_cut
+from ._partition import input_graph, is_bag_of_words, normalized_cut
 from ._phases import Phase, Run, forward_batches
 from ._sklearn import (
     ClassNamePrefixFeaturesOutMixin,
@@ -32,14 +32,16 @@ from ._sklearn import (
     StrOptions,
     _fit_context,
 )
+from ._start import PRETRAIN_UPDATES, pretraining
 from ._training import InterruptedTraining, Progress, Trainer, warn_collapse
-from .augment import random_affine, random_crop
+from .augment import random_affine, random_crop, random_masking
 from .nn import conv_autoencoder
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
-_SHORTEST_EPOCH = 8  # batches; an "auto" budget counts an epoch of less as this many
 _FULL_STRENGTH_SIDE = 16  # pixels from which augmentation has its full strength
+_FEWEST_COMPONENTS = 10  # of an embedding; the authors' number, of DCEC and of DMAE
+_LEARNING_RATE, _TEXT_LEARNING_RATE = 3e-3, 1e-3
 
 
 class BaseDeepClusterer(
@@ -52,17 +54,17 @@ class BaseDeepClusterer(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "architecture": [StrOptions({"auto", "mlp", "conv"}), tuple, callable],
         "hidden_units": [StrOptions({"auto"}), tuple, list],
         "image_shape": [tuple, list, None],
         "scaling": [StrOptions({"auto", "global", "standard", "none"})],
-        "augmentation": [StrOptions({"auto", "affine", "crop"}), callable, None],
-        "init": [StrOptions({"overclustered", "graph", "k-means"})],
+        "augmentation": [StrOptions({"auto", "affine", "crop", "masking"}), callable, None],
+        "init": [StrOptions({"auto", "overclustered", "graph", "k-means", "spectral"})],
         "pretrain_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "learning_rate_schedule": [StrOptions({"annealed", "constant"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -89,6 +91,7 @@ class BaseDeepClusterer(
         "scaling",
     )
 
+    _shortest_epoch: ClassVar[int] = 8  # batches; an "auto" budget counts one of less as so many
     # what "auto" and "conv" stand for on images
     _image_augmentation: ClassVar[str] = "affine"
     _small_image: ClassVar[int] = 32 * 32  # up to which an MLP was as accurate, and faster
@@ -170,6 +173,8 @@ class BaseDeepClusterer(
             self._answer_shape = found or (X.shape[1],)  # of decoded samples
             self._scaler = self._fit_scaler(X)
         rows = self._rows(X, resolve_device(self.device), resident=True)
+        if not again:
+            self._bag_of_words = self.architecture is not None and is_bag_of_words(rows)
         trainer = self._train(rows, again)
         self.module_ = trainer.run.module.eval()
         self.history_ = trainer.history
@@ -282,7 +287,7 @@ class BaseDeepClusterer(
                 *build_autoencoder(
                     self.architecture,
                     rows,
-                    self.n_components,
+                    self._width(),
                     self.hidden_units,
                     seed,
                     convolutional=self._conv_autoencoder,
@@ -303,22 +308,52 @@ class BaseDeepClusterer(
         )
 
     def _augmentation(self) -> Augmentation:
-        """What ``augmentation`` stands for on this data."""
-        if callable(self.augmentation):
-            return partial(_augment_by, self.augmentation)
-        if self.augmentation is None or (self.augmentation == "auto" and self.image_shape_ is None):
+        """What changes samples without changing their cluster."""
+        augmentation = self._resolve_augmentation()
+        if callable(augmentation):
+            return partial(_augment_by, augmentation)
+        if augmentation in (None, "masking"):
             return lambda x, generator: x
         if self.image_shape_ is None:
             raise ValueError(
                 f"augmentation={self.augmentation!r} needs images: pass X of shape (n_samples, "
                 "channels, height, width), or flat rows with image_shape=."
             )
-        kind = self._image_augmentation if self.augmentation == "auto" else self.augmentation
-        if kind == "crop":
+        if augmentation == "crop":
             return random_crop
         # one pixel is the same blur at any size, but a larger share of a small image
         strength = min(1.0, min(self.image_shape_[1:]) / _FULL_STRENGTH_SIDE)
         return lambda x, generator: random_affine(x, generator, strength=strength)
+
+    def _resolve_augmentation(self) -> Any:
+        """What ``augmentation`` stands for on this data."""
+        if self.augmentation != "auto":
+            return self.augmentation
+        if self.image_shape_ is not None:
+            return self._image_augmentation
+        return "masking" if self._bag_of_words else None
+
+    def _pretraining(self, n_samples: int) -> Phase:
+        """Train the autoencoder alone."""
+        return pretraining(
+            self._epochs(self.pretrain_epochs, PRETRAIN_UPDATES, n_samples),
+            self._rate(),
+            annealed=self.learning_rate_schedule == "annealed",
+            # half of a text may be of another cluster, so it only trains the autoencoder
+            augment=random_masking if self._resolve_augmentation() == "masking" else None,
+        )
+
+    def _width(self) -> int:
+        """What ``n_components`` stands for."""
+        if self.n_components == "auto":
+            return max(_FEWEST_COMPONENTS, int(self.n_clusters))
+        return int(self.n_components)
+
+    def _rate(self) -> float:
+        """What ``learning_rate`` stands for on this data."""
+        if self.learning_rate == "auto":
+            return _TEXT_LEARNING_RATE if self._bag_of_words else _LEARNING_RATE
+        return float(self.learning_rate)
 
     def _fit_scaler(self, X: Any) -> Scaler:
         """The map from samples to what the network sees."""
@@ -326,6 +361,8 @@ class BaseDeepClusterer(
 
     def _resolve_init(self) -> str:
         """What ``init`` stands for on this data."""
+        if self.init == "auto":
+            return "graph" if self._bag_of_words else "overclustered"
         return str(self.init)
 
     def _labels_stable(self, run: Run) -> bool:
@@ -335,7 +372,7 @@ class BaseDeepClusterer(
     def _epochs(self, parameter: int | str, updates: int, n_samples: int) -> int:
         """An epoch budget; "auto" is a number of updates, whatever the size of the data."""
         if parameter == "auto":
-            an_epoch = max(math.ceil(n_samples / self.batch_size), _SHORTEST_EPOCH)
+            an_epoch: int = max(math.ceil(n_samples / self.batch_size), self._shortest_epoch)
             return math.ceil(updates / an_epoch)
         return int(parameter)
 
@@ -345,7 +382,7 @@ class BaseDeepClusterer(
             name: value
             for name, value in self.get_params(deep=False).items()
             if name not in self._not_in_pretraining
-        }
+        } | {"n_components": self._width()}
         for name, value in parameters.items():
             try:
                 joblib.hash(value)

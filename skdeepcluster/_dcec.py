@@ -13,7 +13,7 @@ from ._base import BaseDeepClusterer
 from ._partition import start_partition
 from ._phases import Batch, Phase, Run, Step
 from ._sklearn import Interval
-from ._start import OVERCLUSTER_UPDATES, PRETRAIN_UPDATES, overclustered_round, pretraining
+from ._start import OVERCLUSTER_UPDATES, overclustered_round
 from .functional import (
     constant,
     cosine,
@@ -39,8 +39,9 @@ class DCEC(BaseDeepClusterer):
     n_clusters : int, default=4
         Number of clusters, at least 1.
 
-    n_components : int, default=10
-        Width of the embedding. The paper says "the number of clusters", its code says 10.
+    n_components : "auto" or int, default="auto"
+        Width of the embedding. "auto" is `n_clusters`, at least 10: the paper says "the number
+        of clusters", its code says 10.
 
     gamma : float, default=1.0
         Weight of the clustering loss. The paper's 0.1 is for pixels in [0, 1]; with the
@@ -79,20 +80,27 @@ class DCEC(BaseDeepClusterer):
         are of unlike scale (a quarter of the features that vary span less than a tenth of
         the widest one's range), "global" for the rest, for sparse samples and for images.
 
-    augmentation : {"auto", "affine"}, callable or None, default="auto"
+    augmentation : {"auto", "affine", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster. "affine" turns, shifts, scales and
         shears images (:func:`skdeepcluster.augment.random_affine`, below 16 pixels a side
-        with less strength). "auto" is "affine" for images, None for vectors. A callable
+        with less strength). "masking" sets half of the entries of scaled samples to 0 while the
+        autoencoder is pretrained, and only then. "auto" is "affine" for images, "masking" for
+        bags of words (vectors with less than 5 % of the entries not 0), else None. A callable
         maps a float tensor of scaled samples, shape ``(batch, *sample_shape)``, to one of
         the same shape.
 
-    init : {"overclustered", "graph", "k-means"}, default="overclustered"
+    init : {"auto", "overclustered", "graph", "k-means", "spectral"}, default="auto"
         The start partition. "k-means" is the paper's: 20 runs of k-means on the embedding.
         "graph" also tries k-means on the embeddings of all `n_init` starts, side by side and
         smoothed over their neighbour graph, and takes the partition that cuts the 5-nearest-
         neighbour graph of the samples least (normalised cut).
+        For bags of words, whose neighbours tell little, it is k-means on those embeddings side
+        by side, or on their directions: the one of which single starts agree more.
         "overclustered" first trains a round with twice the clusters, as many epochs as make
-        600 batches, then does as "graph".
+        600 batches, then does as "graph". "spectral" is spectral clustering of at most 2000
+        samples (the rest goes with the nearest of them), whatever the network sees: for curves
+        and sheets in few dimensions, as ``make_moons``, and a bad choice for images. "auto" is
+        "graph" for bags of words, else "overclustered".
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of the autoencoder alone. "auto" is as many as make 2400 batches, an epoch of
@@ -105,8 +113,8 @@ class DCEC(BaseDeepClusterer):
     batch_size : int, default=256
         Samples a batch, at least 2.
 
-    learning_rate : float, default=3e-3
-        Peak learning rate of Adam, in every phase.
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate of Adam, in every phase. "auto" is 3e-3, for bags of words 1e-3.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
         "annealed" is one cycle in pretraining and half a cosine down to 0 while clustering.
@@ -114,7 +122,8 @@ class DCEC(BaseDeepClusterer):
     n_init : int, default=2
         Starts from new random weights, each through all phases but the last. The last
         goes on from the start whose clusters cut the neighbour graph of the samples least;
-        labels `y` play no part.
+        labels `y` play no part. For bags of words it is the first, with the partition that
+        `init` takes from all.
 
     tol : float, default=1e-3
         The clustering phase ends when less than this share of the labels changed between
@@ -268,7 +277,7 @@ class DCEC(BaseDeepClusterer):
         self,
         n_clusters: int = 4,
         *,
-        n_components: int = 10,
+        n_components: int | str = "auto",
         gamma: float = 1.0,
         reconstruction_weight: float = 1.0,
         update_interval: int = 1,
@@ -277,11 +286,11 @@ class DCEC(BaseDeepClusterer):
         image_shape: Sequence[int] | None = None,
         scaling: str = "auto",
         augmentation: str | Callable[[Tensor], Tensor] | None = "auto",
-        init: str = "overclustered",
+        init: str = "auto",
         pretrain_epochs: int | str = "auto",
         max_epochs: int | str = "auto",
         batch_size: int = 256,
-        learning_rate: float = 3e-3,
+        learning_rate: float | str = "auto",
         learning_rate_schedule: str = "annealed",
         n_init: int = 2,
         tol: float = 1e-3,
@@ -320,15 +329,13 @@ class DCEC(BaseDeepClusterer):
         self.random_state = random_state
 
     def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        assign = StudentTAssignment(self.n_clusters, self.n_components)
+        assign = StudentTAssignment(self.n_clusters, self._width())
         return ClusteringAutoencoder(encoder, decoder, assign)
 
     def _phases(self, n_samples: int) -> tuple[Phase, ...]:
         annealed = self.learning_rate_schedule == "annealed"
-        rate = self.learning_rate
-        pretrain = pretraining(
-            self._epochs(self.pretrain_epochs, PRETRAIN_UPDATES, n_samples), rate, annealed=annealed
-        )
+        rate = self._rate()
+        pretrain = self._pretraining(n_samples)
         overcluster = overclustered_round(
             self.n_clusters, self._epochs("auto", OVERCLUSTER_UPDATES, n_samples), rate
         )
@@ -343,13 +350,13 @@ class DCEC(BaseDeepClusterer):
             refresh_every=self.update_interval,
             stop=self._labels_stable,
         )
-        if self.init == "overclustered":
+        if self._resolve_init() == "overclustered":
             return pretrain, overcluster, cluster
         return pretrain, cluster
 
     def _start(self, run: Run) -> dict[str, Tensor]:
         """Centers of the start partition become parameters, section 3.4."""
-        run.module.assign, targets = start_partition(run, self.n_clusters, self.init)
+        run.module.assign, targets = start_partition(run, self.n_clusters, self._resolve_init())
         return targets
 
     def _target(self, run: Run) -> dict[str, Tensor]:

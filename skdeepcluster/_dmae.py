@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import torch
 from joblib import Memory
+from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
@@ -19,15 +20,9 @@ from ._device import local_torch_seed
 from ._partition import seed_centers, start_partition
 from ._phases import Batch, Phase, Run, Step, forward_batches, gather
 from ._sklearn import HasMethods, Interval, StrOptions
-from ._start import (
-    OVERCLUSTER_UPDATES,
-    PRETRAIN_UPDATES,
-    overclustered_round,
-    pretraining,
-    reconstruct,
-)
+from ._start import OVERCLUSTER_UPDATES, PRETRAIN_UPDATES, overclustered_round, reconstruct
 from ._training import Progress
-from .dissimilarities import Dissimilarity, names, precision_factors, resolve
+from .dissimilarities import Dissimilarity, names, precision_factors, resolve, wrap
 from .functional import constant, cosine, one_cycle, reconstruction_error
 from .nn import ClusteringAutoencoder, DissimilarityMixture
 
@@ -69,8 +64,9 @@ class DMAE(BaseDeepClusterer):
 
     dissimilarity_params : dict, default=None
         Parameters of the dissimilarity: ``p`` of "minkowski", ``normalizer`` of
-        "kullback_leibler", ``period`` of "toroidal" (a number, or one a column, None where it
-        is not periodic; without a network in the units of the samples), ``log_determinant`` of
+        "kullback_leibler" (those that take magnitudes refuse samples below 0 where there is no
+        network), ``period`` of "toroidal" (a number, or one a column, None where it
+        is not periodic; in the units of the samples), ``log_determinant`` of
         "mahalanobis": True makes a component a Gaussian with its normaliser, False (the
         default) keeps the determinants of the precisions equal.
 
@@ -101,8 +97,8 @@ class DMAE(BaseDeepClusterer):
     train_encoder : bool, default=True
         Whether the autoencoder is trained with the mixture. False is the paper's AE+DMM.
 
-    n_components : int, default=10
-        Width of the embedding, where there is a network.
+    n_components : "auto" or int, default="auto"
+        Width of the embedding, where there is a network. "auto" is `n_clusters`, at least 10.
 
     architecture : {"auto", "mlp", "conv"}, tuple, callable or None, default="auto"
         The autoencoder. "conv" is that of DCEC, for images of any size. "mlp" is that of the
@@ -129,19 +125,20 @@ class DMAE(BaseDeepClusterer):
         are of unlike scale, "global" for the rest; without a network it does not subtract the
         mean where the dissimilarity sees angles, shares or signs, and is "none" for a callable.
 
-    augmentation : {"auto", "affine"}, callable or None, default="auto"
+    augmentation : {"auto", "affine", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster. "affine" turns, shifts, scales and
         shears images (:func:`skdeepcluster.augment.random_affine`, below 16 pixels a side
-        with less strength). "auto" is "affine" for images, None for vectors. A callable
+        with less strength). "masking" sets half of the entries of scaled samples to 0 while the
+        autoencoder is pretrained, and only then. "auto" is "affine" for images, "masking" for
+        bags of words (vectors with less than 5 % of the entries not 0), else None. A callable
         maps a float tensor of scaled samples, shape ``(batch, *sample_shape)``, to one of
         the same shape.
 
-    init : {"auto", "overclustered", "graph", "k-means", "seeded"}, default="auto"
-        The start partition. "k-means", "graph" and "overclustered" are those of
-        :class:`DCEC`. "seeded" takes samples that are far apart by the dissimilarity (the
-        Euclidean one for "mahalanobis"), as k-means++ does, the best of 20. "auto" is
-        "overclustered" with a network; without one "k-means" for "mahalanobis", "euclidean"
-        and "sqeuclidean", else "seeded".
+    init : {"auto", "overclustered", "graph", "k-means", "spectral", "seeded"}, default="auto"
+        The start partition. All but "seeded" are those of :class:`DCEC`, "auto" too where there
+        is a network. "seeded" takes samples that are far apart by the dissimilarity (the
+        Euclidean one for "mahalanobis"), as k-means++ does, the best of 20. "auto" without a
+        network is "k-means" for "mahalanobis", "euclidean" and "sqeuclidean", else "seeded".
 
     pretrain_target : transformer, default=None
         Features that the encoder is trained to reproduce, in the place of pretraining as an
@@ -161,8 +158,9 @@ class DMAE(BaseDeepClusterer):
     batch_size : int, default=256
         Samples a batch, at least 2.
 
-    learning_rate : float, default=3e-3
-        Peak learning rate of Adam, in every phase; ten times as much where only the mixture is
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate of Adam, in every phase. "auto" is 3e-3, for a network on bags of
+        words 1e-3; ten times as much where only the mixture is
         trained, a tenth in partial_fit where the network is too.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
@@ -171,7 +169,8 @@ class DMAE(BaseDeepClusterer):
     n_init : int, default=2
         Starts from new random weights, each through all phases but the last. The last
         goes on from the start whose clusters cut the neighbour graph of the samples least;
-        labels `y` play no part. Without a network there is one start.
+        labels `y` play no part. For bags of words there is no such graph, see :class:`DCEC`.
+        Without a network there is one start, itself the best of 20, see `init`.
 
     tol : float, default=1e-3
         The clustering phase ends when less than this share of the labels changed in an
@@ -213,7 +212,8 @@ class DMAE(BaseDeepClusterer):
 
     cluster_centers_ : ndarray of shape (n_clusters, n_components)
         Centers in the embedding. ``inverse_transform(cluster_centers_)`` shows them in the
-        units of the samples.
+        units of the samples; those of "toroidal" lie within one period that begins at the
+        multiple of half a period at or below the least sample.
 
     weights_ : ndarray of shape (n_clusters,)
         Mixing weights; they sum to one.
@@ -304,7 +304,7 @@ class DMAE(BaseDeepClusterer):
         "train_encoder": ["boolean"],
         "architecture": [*BaseDeepClusterer._parameter_constraints["architecture"], None],
         "pretrain_target": [HasMethods("fit_transform"), None],
-        "init": [StrOptions({"auto", "overclustered", "graph", "k-means", "seeded"})],
+        "init": [StrOptions({"auto", "overclustered", "graph", "k-means", "spectral", "seeded"})],
     }
     _not_in_pretraining = BaseDeepClusterer._not_in_pretraining | {
         "dissimilarity",
@@ -335,7 +335,7 @@ class DMAE(BaseDeepClusterer):
         prototype_weight: float = 1.0,
         reconstruction_weight: float = 1.0,
         train_encoder: bool = True,
-        n_components: int = 10,
+        n_components: int | str = "auto",
         architecture: Any = "auto",
         hidden_units: str | Sequence[int] = "auto",
         image_shape: Sequence[int] | None = None,
@@ -346,7 +346,7 @@ class DMAE(BaseDeepClusterer):
         pretrain_epochs: int | str = "auto",
         max_epochs: int | str = "auto",
         batch_size: int = 256,
-        learning_rate: float = 3e-3,
+        learning_rate: float | str = "auto",
         learning_rate_schedule: str = "annealed",
         n_init: int = 2,
         tol: float = 1e-3,
@@ -393,7 +393,7 @@ class DMAE(BaseDeepClusterer):
     # ---------------------------------------------------------------- training
 
     def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        width = self.n_features_in_ if self.architecture is None else self.n_components
+        width = self.n_features_in_ if self.architecture is None else self._width()
         return ClusteringAutoencoder(encoder, decoder, self._components(width))
 
     def _components(self, width: int) -> DissimilarityMixture:
@@ -406,7 +406,7 @@ class DMAE(BaseDeepClusterer):
 
     def _phases(self, n_samples: int) -> tuple[Phase, ...]:
         annealed = self.learning_rate_schedule == "annealed"
-        rate = self.learning_rate
+        rate = self._rate()
         cluster = Phase(
             "cluster",
             self._epochs(self.max_epochs, _CLUSTER_UPDATES, n_samples),
@@ -423,8 +423,8 @@ class DMAE(BaseDeepClusterer):
         )
         if self.architecture is None:
             return (cluster,)
-        epochs = self._epochs(self.pretrain_epochs, PRETRAIN_UPDATES, n_samples)
         if self.pretrain_target is not None:
+            epochs = self._epochs(self.pretrain_epochs, PRETRAIN_UPDATES, n_samples)
             schedule = one_cycle if annealed else constant
             regress = Step("encoder", self._regress, trains=("encoder",))
             decode = Step("decoder", reconstruct, trains=("decoder",))
@@ -435,7 +435,7 @@ class DMAE(BaseDeepClusterer):
                 Phase("decoder", epochs, (decode,), rate, schedule, cached=True),
                 cluster,
             )
-        pretrain = pretraining(epochs, rate, annealed=annealed)
+        pretrain = self._pretraining(n_samples)
         if self._resolve_init() != "overclustered":
             return pretrain, cluster
         epochs = self._epochs("auto", OVERCLUSTER_UPDATES, n_samples)
@@ -451,10 +451,10 @@ class DMAE(BaseDeepClusterer):
         if transformer.get_params().get("random_state", 0) is None:
             transformer.set_params(random_state=run.random_state.randint(np.iinfo(np.int32).max))
         features = torch.as_tensor(transformer.fit_transform(X), dtype=torch.float32)
-        if features.shape != (len(X), self.n_components):
+        if features.shape != (len(X), self._width()):
             raise ValueError(
                 f"pretrain_target={self.pretrain_target!r} gives {features.shape[1]} features, the "
-                f"embedding has n_components={self.n_components}: make the two equal."
+                f"embedding has n_components={self._width()}: make the two equal."
             )
         return {"target": features.to(run.rows.device)}
 
@@ -493,13 +493,15 @@ class DMAE(BaseDeepClusterer):
             smallest = _distances(run).topk(min(2, self.n_clusters), largest=False).values
             gap = (smallest[:, -1] - smallest[:, 0]).median()
             tiny = torch.finfo(torch.float32).tiny
-            if self.alpha == "auto":
-                mixture.alpha.copy_(_SHARPNESS / gap.clamp_min(1e-6))
-            else:
-                mixture.alpha.fill_(cast(float, self.alpha))
             typical = smallest[:, 0].abs()
             # where most samples are duplicates that lie on a center, the median is rounding
             other = typical.mean() + gap
+            if self.alpha == "auto":
+                # there is no gap to one cluster, nor between centers that are equal
+                least = 1e-6 * other.where(other > 0, 1.0)
+                mixture.alpha.copy_(_SHARPNESS / gap.maximum(least))
+            else:
+                mixture.alpha.fill_(cast(float, self.alpha))
             unit = typical.median().where(typical.median() > 1e-3 * other, other)
             mixture.scale.copy_(unit.clamp_min(tiny))
         return {"responsibilities": first["p"]} if first else {}
@@ -567,7 +569,7 @@ class DMAE(BaseDeepClusterer):
         if self.init == "auto" and self.architecture is None:
             round_clusters = self.dissimilarity in ("euclidean", "sqeuclidean", "mahalanobis")
             return "k-means" if round_clusters else "seeded"
-        return "overclustered" if self.init == "auto" else self.init
+        return super()._resolve_init()
 
     def _dissimilarity(self) -> Dissimilarity:
         params = dict(self.dissimilarity_params or {})
@@ -586,6 +588,14 @@ class DMAE(BaseDeepClusterer):
                 f"dissimilarity={resolved.name!r} is about the values of the samples, and an "
                 "embedding has others: set architecture=None, or choose another dissimilarity."
             )
+        takes_magnitudes = params.get("normalizer", "abs_sum") in ("abs_sum", "softmax_abs")
+        if (
+            self.dissimilarity == "kullback_leibler"
+            and takes_magnitudes
+            and self.architecture is None
+        ):
+            # that is for embeddings, which have signs; a share of the samples below 0 is a mistake
+            return dataclasses.replace(resolved, domain="non-negative")
         if self.dissimilarity != "toroidal":
             return resolved
         # from the units of the samples; only now, so that what is wrong is said in those
@@ -603,6 +613,25 @@ class DMAE(BaseDeepClusterer):
             least = np.asarray([[X.min()]], dtype=np.float64)
             dissimilarity.check(torch.from_numpy(least), "The least value of X, as a sample,")
         return X
+
+    def _set_labels(self, X: Any) -> None:
+        if self.dissimilarity == "toroidal":
+            # begins at a multiple of half a period: 0 for hours, -180 for longitudes
+            period = np.asarray(dict(self.dissimilarity_params or {})["period"], dtype=float)
+            least = X.min(axis=0).toarray() if issparse(X) else X.min(axis=0)
+            half = np.where(period > 0, period / 2, 1.0)
+            self._origin = np.floor(least / half).reshape(1, -1) * half
+            self._wrap_centers()
+        super()._set_labels(X)
+
+    def _wrap_centers(self) -> None:
+        """Bring centers that training left a turn away to where the samples are."""
+        mixture: DissimilarityMixture = self.module_.assign
+        origin = torch.from_numpy(self._scaler(self._origin)[0]).to(mixture.centers.device)
+        with torch.no_grad():
+            mixture.centers.copy_(
+                wrap(mixture.centers, mixture.dissimilarity.params["period"], origin)
+            )
 
     def _fit_scaler(self, X: Any) -> Scaler:
         if self.architecture is None and self.scaling == "auto":
@@ -688,6 +717,8 @@ class DMAE(BaseDeepClusterer):
             trainer.train([online], seed)
             trainer.progress.close()
         self.module_ = run.module.eval()
+        if self.dissimilarity == "toroidal":
+            self._wrap_centers()
         self.history_ = [*self.history_, *trainer.history]
         self.n_iter_ = len(self.history_)
         self.labels_ = self._labels(X)

@@ -6,14 +6,17 @@ the start decides. Shared by the estimators; nothing here sees a label.
 
 import contextlib
 import warnings
+from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import NearestNeighbors, kneighbors_graph
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors, kneighbors_graph
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -27,6 +30,11 @@ _BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors 
 _MANY_ROWS = 20_000  # from which approximate neighbours are worth their installation
 _TINY = float(np.finfo(np.float32).tiny)
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
+# of a spectral start. The more rows, the more neighbours it takes to see past the clumps that
+# contracted samples lie in: 30 found moons of 300 to 2000 rows, 15 did not from 1000 on
+_SPECTRAL_ROWS = 2_000
+_SPECTRAL_NEIGHBORS = 30
+_CONTRACTIONS = 5
 
 
 def input_graph(
@@ -51,16 +59,24 @@ def input_graph(
     graph : CSR array of shape (s, s)
         Symmetric; 1 where either is among the 5 nearest neighbours of the other.
     """
-    density = (rows.X.count_nonzero() if sp.issparse(rows.X) else np.count_nonzero(rows.X)) / (
-        rows.X.shape[0] * rows.X.shape[1]
-    )
-    if len(rows.sample_shape) == 1 and density < _BAG_OF_WORDS:
+    if is_bag_of_words(rows):
         return None
-    index = np.arange(len(rows))
-    if len(rows) > _MAX_ROWS:
-        index = np.sort(random_state.choice(len(rows), _MAX_ROWS, replace=False))
-    features = rows_as_features(rows, index, random_state)
-    return index, neighbor_graph(features, n_neighbors=5)
+    index = _some_rows(rows, _MAX_ROWS, random_state)
+    return index, neighbor_graph(rows_as_features(rows, index, random_state), n_neighbors=5)
+
+
+def is_bag_of_words(rows: Rows) -> bool:
+    """Whether the samples are vectors of which less than 5 % of the entries are not zero."""
+    stored = rows.X.count_nonzero() if sp.issparse(rows.X) else np.count_nonzero(rows.X)
+    share = stored / (rows.X.shape[0] * rows.X.shape[1])
+    return len(rows.sample_shape) == 1 and bool(share < _BAG_OF_WORDS)
+
+
+def _some_rows(rows: Rows, most: int, random_state: np.random.RandomState) -> np.ndarray:
+    """Numbers of at most so many rows, in order."""
+    if len(rows) <= most:
+        return np.arange(len(rows))
+    return np.sort(random_state.choice(len(rows), most, replace=False))
 
 
 def rows_as_features(
@@ -100,7 +116,7 @@ def nearest_neighbors(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarra
     features : ndarray of shape (n, m)
         Points.
     n_neighbors : int
-        At most n - 1.
+        At most n - 1, or so many are found.
 
     Returns
     -------
@@ -108,6 +124,7 @@ def nearest_neighbors(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarra
         Euclidean, ascending.
     index : int64 ndarray of shape (n, n_neighbors)
     """
+    n_neighbors = min(n_neighbors, len(features) - 1)
     if len(features) > _MANY_ROWS:
         with contextlib.suppress(ImportError):
             from pynndescent import NNDescent
@@ -117,7 +134,9 @@ def nearest_neighbors(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarra
             ).neighbor_graph
             # the row itself comes first, but for duplicates
             return distances[:, 1:], index[:, 1:].astype(np.int64)
-    return NearestNeighbors(n_neighbors=n_neighbors).fit(features).kneighbors()
+    found: tuple[np.ndarray, np.ndarray]
+    found = NearestNeighbors(n_neighbors=n_neighbors).fit(features).kneighbors()
+    return found
 
 
 def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:
@@ -191,6 +210,46 @@ def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
     return Z
 
 
+def spectral_partition(
+    rows: Rows, n_clusters: int, random_state: np.random.RandomState
+) -> np.ndarray:
+    """Spectral clustering of (at most 2000 of) the samples, contracted to curves and sheets.
+
+    Noise across a curve fills the gap to the next one, and the smallest cut of a neighbour graph
+    of 1000 points may then go through the curve: without the contraction, spectral clustering of
+    `make_moons` with noise .1 had a mean ACC of .87, with it .98.
+
+    Parameters
+    ----------
+    rows : Rows
+        The samples.
+    n_clusters : int
+        Number of clusters.
+    random_state : numpy.random.RandomState
+        Draws the sample of rows, and for the k-means inside.
+
+    Returns
+    -------
+    int ndarray of shape (n_samples,)
+        Labels; a row outside of the sample takes that of its nearest row inside.
+    """
+    features = rows_as_features(rows, np.arange(len(rows)), random_state)
+    index = _some_rows(rows, _SPECTRAL_ROWS, random_state)
+    points = features[index]
+    if len(points) <= n_clusters:
+        return np.arange(len(rows)) % len(points)  # as many eigenvectors do not exist
+    graph = neighbor_graph(smooth_on_graph(points, _CONTRACTIONS), _SPECTRAL_NEIGHBORS)
+    with warnings.catch_warnings():
+        # of a graph in several parts, which is what one hopes for; of duplicates and few rows
+        warnings.simplefilter("ignore")
+        found = SpectralClustering(
+            n_clusters, affinity="precomputed", random_state=random_state
+        ).fit_predict(sp.csr_matrix(graph))
+    labels: np.ndarray = KNeighborsClassifier(1).fit(points, found).predict(features)
+    labels[index] = found
+    return labels
+
+
 def start_partition(
     run: Run, n_clusters: int, init: str
 ) -> tuple[StudentTAssignment, dict[str, Tensor]]:
@@ -199,16 +258,17 @@ def start_partition(
     Parameters
     ----------
     run : Run
-        Module and samples. Without a `judge` the others do as "k-means", on the embeddings
-        of all starts side by side.
+        Module and samples. Without a `judge` "graph" and "overclustered" are k-means on the
+        embeddings of all starts side by side, or on their directions, whichever the starts
+        agree on more.
     n_clusters : int
         Number of centers.
-    init : {"overclustered", "graph", "k-means"}
+    init : {"overclustered", "graph", "k-means", "spectral"}
         "k-means" is k-means on the embedding, the best inertia of 20 runs, as in the
-        paper. The others also take k-means on the directions of the smoothed embedding, and
-        of the embeddings of the run's `others` and this side by side, and keep the
-        partition with the smallest normalised cut of the judge. Starts err apart: what
-        one embedding joins, another keeps separate.
+        paper. "spectral" is :func:`spectral_partition`. The others also take k-means on the
+        directions of the smoothed embedding, and of the embeddings of the run's `others` and
+        this side by side, and keep the partition with the smallest normalised cut of the judge.
+        Starts err apart: what one embedding joins, another keeps separate.
 
     Returns
     -------
@@ -222,17 +282,25 @@ def start_partition(
     Z = run.embed()
     random_state = run.random_state
 
-    def k_means(features: np.ndarray) -> KMeans:
+    def fit(features: np.ndarray) -> KMeans:
         seed = random_state.randint(np.iinfo(np.int32).max)
         with warnings.catch_warnings():
             # of duplicated samples; fit says so of the labels it ends with
             warnings.simplefilter("ignore", ConvergenceWarning)
             return KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed).fit(features)
 
+    def k_means(features: np.ndarray) -> np.ndarray:
+        labels: np.ndarray = fit(features).labels_
+        return labels
+
     if init == "k-means":
-        return _layer(k_means(Z).cluster_centers_, run), {}
-    if run.judge is None:
-        labels = k_means(np.hstack([part / _rms(part) for part in (Z, *run.others)])).labels_
+        return _layer(fit(Z).cluster_centers_, run), {}
+    if init == "spectral" or run.judge is None:
+        labels = (
+            spectral_partition(run.rows, n_clusters, random_state)
+            if init == "spectral"
+            else _agreed_partition([Z, *run.others], k_means)
+        )
         targets = one_hot(torch.from_numpy(labels).long(), n_clusters).float().to(run.rows.device)
         return _layer(_class_means(Z, labels, n_clusters), run), {"p": targets}
     nodes, graph = run.judge
@@ -241,7 +309,7 @@ def start_partition(
     if run.others:
         beside = [points, *(other[nodes] for other in run.others)]
         candidates.append(_smooth_directions(np.hstack([part / _rms(part) for part in beside])))
-    partitions = [k_means(features).labels_ for features in candidates]
+    partitions = [k_means(features) for features in candidates]
     cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
     labels = partitions[int(np.argmin(cuts))]
     assign = _layer(_class_means(points, labels, n_clusters), run)
@@ -301,10 +369,31 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _smooth_directions(Z: np.ndarray) -> np.ndarray:
-    smooth = smooth_on_graph(Z)
-    length = np.linalg.norm(smooth, axis=1, keepdims=True)
-    directions: np.ndarray = smooth / np.maximum(length, _TINY)
+    return _directions(smooth_on_graph(Z))
+
+
+def _directions(Z: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(Z, axis=1, keepdims=True)
+    directions: np.ndarray = Z / np.maximum(length, _TINY)
     return directions
+
+
+def _agreed_partition(
+    embeddings: list[np.ndarray], k_means: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """k-means on the embeddings of all starts side by side, or on their directions.
+
+    Of the two, the view in which k-means on one start and on another agree more: what is in
+    the data is found twice.
+    """
+    views = [[part / _rms(part) for part in embeddings], [_directions(p) for p in embeddings]]
+
+    def agreement(view: list[np.ndarray]) -> float:
+        pairs = combinations([k_means(part) for part in view], 2)
+        return float(np.mean([adjusted_rand_score(*pair) for pair in pairs]))
+
+    best = max(views, key=agreement) if len(embeddings) > 1 else views[0]
+    return k_means(np.hstack(best))
 
 
 def _layer(centers: np.ndarray, run: Run) -> StudentTAssignment:

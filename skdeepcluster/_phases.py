@@ -168,6 +168,8 @@ class Phase:
         batch with each other.
     cached : bool
         Whether the estimator's ``memory`` may hold what this phase and those before it gave.
+    augment : callable, optional
+        ``(x, generator) -> x``, in the place of the estimator's augmentation.
     """
 
     name: str
@@ -181,6 +183,7 @@ class Phase:
     stop: Callable[[Run], bool] | None = None
     whole_batches: bool = False
     cached: bool = False
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
 
     def updates(self, n_samples: int, batch_size: int) -> int:
         """Batches in one pass; a last batch of one row is never taken."""

@@ -1,5 +1,8 @@
 """What trains before a paper's own phase: the autoencoder, and a round with more clusters."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 from ._partition import start_partition
@@ -18,7 +21,13 @@ PRETRAIN_UPDATES = 2400
 OVERCLUSTER_UPDATES = 600
 
 
-def pretraining(epochs: int, learning_rate: float, *, annealed: bool) -> Phase:
+def pretraining(
+    epochs: int,
+    learning_rate: float,
+    *,
+    annealed: bool,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None,
+) -> Phase:
     """Train the autoencoder alone, from augmented to clean samples.
 
     Parameters
@@ -29,6 +38,8 @@ def pretraining(epochs: int, learning_rate: float, *, annealed: bool) -> Phase:
         Of Adam; its peak where annealed.
     annealed : bool
         Whether the learning rate goes through one cycle.
+    augment : callable or None
+        In the place of the estimator's augmentation, for this phase.
 
     Returns
     -------
@@ -36,7 +47,7 @@ def pretraining(epochs: int, learning_rate: float, *, annealed: bool) -> Phase:
     """
     step = Step("autoencoder", reconstruct, trains=("encoder", "decoder"))
     schedule = one_cycle if annealed else constant
-    return Phase("pretrain", epochs, (step,), learning_rate, schedule, cached=True)
+    return Phase("pretrain", epochs, (step,), learning_rate, schedule, cached=True, augment=augment)
 
 
 def reconstruct(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:

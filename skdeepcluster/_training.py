@@ -194,11 +194,12 @@ class Trainer:
     def _net(self, phase: Phase, seed: int) -> PhaseNet:
         device = self.run.rows.device
         generator = torch.Generator(device).manual_seed(seed)
+        augment = phase.augment or self.augment
         iterator = ShuffledBatches(
             phase,
             self.run,
             self.batch_size,
-            lambda x: self.augment(x, generator),
+            lambda x: augment(x, generator),
             np.random.default_rng(seed),
         )
         net = PhaseNet(

@@ -1,4 +1,4 @@
-"""Random augmentations of a batch of images, on tensors, on the training device."""
+"""Random changes of a batch of samples, on tensors, on the training device."""
 
 import math
 
@@ -137,3 +137,34 @@ def random_crop(
     mean = view.mean(dim=(1, 2, 3), keepdim=True)
     view = mean + (view - mean) * (1 + intensity * draw(1, 1, 1))
     return view.to(x.dtype)
+
+
+def random_masking(
+    x: Tensor, generator: torch.Generator | None = None, *, share: float = 0.5
+) -> Tensor:
+    """Set a random share of the entries to zero, those of each sample on their own.
+
+    The corruption of a denoising autoencoder (Vincent et al. 2008, section 2.3).
+
+    Parameters
+    ----------
+    x : float tensor of shape (n, ...)
+        Samples, zero where nothing is known of them.
+    generator : torch.Generator, default=None
+        Source of randomness, on the device of `x`; torch's global one by default.
+    share : float, default=0.5
+        Probability of an entry to be set to zero.
+
+    Returns
+    -------
+    tensor of the shape, dtype and device of `x`
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = random_masking(torch.ones(1000), torch.Generator().manual_seed(0))
+    >>> x.unique(), bool(450 < x.sum() < 550)
+    (tensor([0., 1.]), True)
+    """
+    kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
+    return x * kept

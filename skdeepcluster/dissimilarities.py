@@ -520,7 +520,7 @@ _DOMAINS = {
     "non-negative": _Domain(
         lambda x: x >= 0,
         "values of at least 0",
-        "shift the data, or pass another normalizer than 'identity', such as 'abs_sum'",
+        "shift the data, or pass a normalizer that is made for them, such as 'squared_sum'",
     ),
     "positive": _Domain(
         lambda x: x > 0,

@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize, softplus
 
 
 def squared_distances(z: Tensor, centers: Tensor) -> Tensor:
@@ -118,6 +119,27 @@ def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
     return (p * (p.clamp(1e-7, 1.0).log() - q.clamp(1e-7, 1.0).log())).sum(dim=1)
 
 
+def entropy(p: Tensor) -> Tensor:
+    """Entropy of distributions, clipped under the logarithm as :func:`kl_divergence` is.
+
+    Parameters
+    ----------
+    p : tensor of shape (..., k)
+        Distributions.
+
+    Returns
+    -------
+    tensor of shape (...), in nats
+
+    Examples
+    --------
+    >>> import torch
+    >>> entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])).abs()
+    tensor([0.6931, 0.0000])
+    """
+    return -(p * p.clamp(1e-7, 1.0).log()).sum(dim=-1)
+
+
 def reconstruction_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """Mean squared error of each sample over its features.
 
@@ -167,13 +189,13 @@ def contrastive_loss(z: Tensor, other: Tensor, temperature: float = 0.2) -> Tens
     tensor([0.5514, 0.5514])
     """
     n = len(z)
-    both = torch.nn.functional.normalize(torch.cat([z, other]), dim=1)  # (2n, m)
+    both = normalize(torch.cat([z, other]), dim=1)  # (2n, m)
     similarity = both @ both.T / temperature
     similarity = similarity.masked_fill(
         torch.eye(2 * n, dtype=torch.bool, device=z.device), -torch.inf
     )
     partner = torch.arange(2 * n, device=z.device).roll(n)
-    loss = torch.nn.functional.cross_entropy(similarity, partner, reduction="none")
+    loss: Tensor = cross_entropy(similarity, partner, reduction="none")
     return 0.5 * (loss[:n] + loss[n:])
 
 
@@ -199,7 +221,6 @@ def jensen_shannon_loss(joint: Tensor, product: Tensor) -> Tensor:
     >>> jensen_shannon_loss(torch.zeros(1, 1), torch.zeros(1, 1))
     tensor([1.3863])
     """
-    softplus = torch.nn.functional.softplus
     return (softplus(-joint) + softplus(product)).flatten(1).mean(dim=1)
 
 
@@ -263,7 +284,8 @@ def orthonormalizer(y: Tensor, jitter: float = 1e-4) -> Tensor:
         factor, failed = torch.linalg.cholesky_ex(products + jitter * 10**attempt * scale * unit)
         if not failed:
             break
-    return torch.linalg.solve_triangular(factor, unit, upper=False).T
+    inverse: Tensor = torch.linalg.solve_triangular(factor, unit, upper=False)
+    return inverse.T
 
 
 def spectral_loss(y: Tensor, neighbors: Tensor, affinity: Tensor) -> Tensor:
@@ -304,11 +326,12 @@ def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:
     ----------
     distances : tensor of shape (n, k + 1)
         Squared distances to the nearest k + 1 other rows, ascending. The last one is not
-        weighted: it says where the neighbourhood ends.
+        weighted: it says where the neighbourhood ends. Where there is one other row, it is k = 1.
     kind : {"probabilistic", "self-tuned", "gaussian"}
         "probabilistic" falls linearly to zero at the last distance (Nie et al. 2016, equation
         21), "self-tuned" is a Gaussian as wide as that distance (after Zelnik-Manor and Perona
-        2004), "gaussian" one as wide as the median distance to the nearest row (Shaham et al. 2018).
+        2004), "gaussian" one as wide as the median distance to the nearest row (Shaham et al.
+        2018).
 
     Returns
     -------
@@ -320,7 +343,7 @@ def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:
     >>> neighbor_affinity(torch.tensor([[1.0, 3.0, 5.0]]), "probabilistic")
     tensor([[0.6667, 0.3333]])
     """
-    near, last = distances[:, :-1], distances[:, -1:]
+    near, last = distances[:, :-1] if distances.shape[1] > 1 else distances, distances[:, -1:]
     tiny = torch.finfo(distances.dtype).tiny
     if kind == "probabilistic":
         # duplicates and ties at the border share alike

@@ -3,12 +3,15 @@
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from .dissimilarities import Dissimilarity, log_determinants
 from .functional import (
+    entropy,
     gaussian_divergence,
     orthonormalizer,
     squared_distances,
@@ -207,9 +210,8 @@ def dual_conv_autoencoder(
     torch.Size([2, 3, 17, 30])
     """
     channels, height, width = input_shape
-    layers = ((16, 2), (16, 1), (32, 2), (32, 1))
-    if min(height, width) < _LARGE_IMAGE:
-        layers = ((32, 2), (64, 2))
+    small = min(height, width) < _LARGE_IMAGE
+    layers = [(32, 2), (64, 2)] if small else [(16, 2), (16, 1), (32, 2), (32, 1)]
     features: list[nn.Module] = []
     for wider, stride in layers:
         features += [nn.Conv2d(channels, wider, 3, stride, 1), nn.ReLU()]
@@ -467,8 +469,7 @@ class MixturePrior(nn.Module):
     def forward(self, mean: Tensor, log_variance: Tensor, p: Tensor) -> Tensor:
         """Divergence ``(n,)`` of Gaussian posteriors with cluster posterior `p` from the prior."""
         apart = gaussian_divergence(mean.unsqueeze(1) - self.means, log_variance.unsqueeze(1))
-        entropy = torch.special.entr(p).sum(dim=1)
-        return (p * apart).sum(dim=1) - entropy + math.log(p.shape[1])
+        return (p * apart).sum(dim=1) - entropy(p) + math.log(p.shape[1])
 
 
 class SpectralAssignment(nn.Module):
@@ -540,9 +541,13 @@ class SpectralAssignment(nn.Module):
         distances = squared_distances(y, self.spectral_centers)
         return (-distances / (2.0 * self.variance)).softmax(dim=1)
 
+    def spectral(self, z: Tensor) -> Tensor:
+        """Spectral embedding ``(n, n_clusters)`` of latents."""
+        return self.posterior(z) @ self.orthonormalizer
+
     def embed(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Embedding and soft assignment ``(n, n_clusters)`` of latents."""
-        y = self.posterior(z) @ self.orthonormalizer
+        y = self.spectral(z)
         return z if self.latent else y, self.responsibilities(y)
 
 
@@ -576,6 +581,8 @@ class DualAutoencoder(nn.Module):
     >>> y.shape, q.shape
     (torch.Size([5, 3]), torch.Size([5, 3]))
     """
+
+    assign: Any
 
     def __init__(
         self,
@@ -611,9 +618,9 @@ class DualAutoencoder(nn.Module):
         return self._place(self.encoder(x))
 
     def _place(self, z: Tensor) -> Tensor:
-        if not self.spherical:
-            return z
-        return z.shape[1] ** 0.5 * nn.functional.normalize(z.float(), dim=1)
+        if self.spherical:
+            z = math.sqrt(z.shape[1]) * normalize(z.float(), dim=1)
+        return z
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Embedding and soft assignment ``(n, n_clusters)``."""

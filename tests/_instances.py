@@ -6,12 +6,19 @@ import numpy as np
 from sklearn.datasets import load_digits
 from torch import nn
 
-from skdeepcluster import DCEC, DMAE
+from skdeepcluster import DCEC, DMAE, DualAESpectral
 
 # estimator -> the parameters that make its budget small
 BUDGETS = {
     DCEC: {"init": "graph", "pretrain_epochs": 6, "max_epochs": 3, "hidden_units": (32,)},
     DMAE: {"init": "graph", "pretrain_epochs": 6, "max_epochs": 3, "hidden_units": (32,)},
+    DualAESpectral: {
+        "init": "graph",
+        "pretrain_epochs": 6,
+        "max_epochs": 3,
+        "hidden_units": (32,),
+        "information_weight": 0.1,
+    },
 }
 _SMALL = {"n_components": 4, "n_init": 1, "batch_size": 16}
 
@@ -80,6 +87,13 @@ def _instances(variants):
         for name, parameters in variants.items()
     }
 
+
+# what takes the parameter value init="overclustered"
+OVERCLUSTERING = [
+    estimator
+    for estimator in ESTIMATORS
+    if "overclustered" in estimator._parameter_constraints["init"][0].options
+]
 
 SMALL = {estimator.__name__: small(estimator) for estimator in ESTIMATORS}
 CHECKED = _instances(_CHECKED)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdeepcluster.augment import random_affine
+from skdeepcluster.augment import random_affine, random_masking
 
 ZERO = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
 # grid_sample's coordinates are float32: a pixel is known to 6e-8 of the side, with a few roundings
@@ -199,3 +199,33 @@ def test_edges_are_continued():
     # zeros from outside would darken a white image
     x = torch.ones(5, 1, 8, 8)
     np.testing.assert_allclose(random_affine(x, seeded(), strength=3.0), 1.0, atol=1e-6)
+
+
+# ---------------------------------------------------------------- masking
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_masking_sets_a_share_of_the_entries_to_zero(share):
+    x = torch.rand(100, 200) + 1
+    masked = random_masking(x, seeded(), share=share)
+    kept = masked != 0
+    torch.testing.assert_close(masked[kept], x[kept], rtol=0, atol=0)
+    assert float(kept.float().mean()) == pytest.approx(1 - share, abs=0.02)
+    # each sample loses entries of its own
+    assert (kept.float().mean(dim=0) - (1 - share)).abs().max() < 0.25
+
+
+def test_masking_half_is_the_default():
+    kept = random_masking(torch.ones(100, 200), seeded())
+    assert float(kept.mean()) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_masking_keeps_dtype_shape_and_samples(dtype):
+    x = torch.ones(5, 1, 4, 3, dtype=dtype)
+    masked = random_masking(x, seeded())
+    assert masked.dtype == dtype
+    assert masked.shape == x.shape
+    assert (x == 1).all()
+    torch.testing.assert_close(random_masking(x, seeded()), masked)
+    assert not torch.equal(random_masking(x, seeded(1)), masked)

@@ -413,7 +413,9 @@ def test_history(model):
         assert np.isfinite(known).all(axis=None)
     assert model.n_iter_ == len(table)
     assert model.converged_ is False
-    assert model.n_iter_ <= model.pretrain_epochs + model.max_epochs
+    counts = table["phase"].value_counts()
+    assert counts["pretrain"] == model.pretrain_epochs
+    assert counts["cluster"] <= model.max_epochs
     last = table.iloc[-1]
     assert sum(last["cluster_sizes"]) == len(model.labels_)
     assert sorted(last["cluster_sizes"]) == sorted(np.bincount(model.labels_, minlength=4))

@@ -17,7 +17,8 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCEC, _dcec, _training
+from skdeepcluster import DCEC, _base, _dcec, _training
+from skdeepcluster.augment import random_masking
 from skdeepcluster.metrics import clustering_accuracy
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -453,6 +454,27 @@ def test_vectors_are_not_augmented():
         dcec(augmentation="affine").fit(X)
 
 
+def test_masking_is_for_pretraining_and_the_default_for_bags_of_words(monkeypatch):
+    masked, masking = [], random_masking
+
+    def spy(x, generator):
+        masked.append(len(x))
+        return masking(x, generator)
+
+    monkeypatch.setattr(_base, "random_masking", spy)
+    words = np.eye(40, dtype=np.float32)[np.random.default_rng(0).integers(40, size=82)]
+    for X, augmentation, is_masked in [
+        (words, "auto", True),
+        (words, None, False),
+        (digits()[0], "auto", False),
+        (digits()[0], "masking", True),
+        (digits()[0].reshape(-1, 1, 8, 8), "masking", True),
+    ]:
+        masked.clear()
+        dcec(augmentation=augmentation, init="k-means").fit(X)
+        assert sum(masked) == (6 * 82 if is_masked else 0)  # epochs of pretraining, of 6 and 3
+
+
 @pytest.mark.parametrize("augmentation", [lambda x: x[:1], lambda x: x[:, :1]])
 def test_augmentation_must_keep_the_shape(augmentation):
     """A loss would broadcast, and train on nonsense without a word."""
@@ -491,6 +513,36 @@ def test_phases_of_the_inits():
     assert phases["overclustered"] == ["pretrain", "overcluster", "cluster"]
 
 
+def test_auto_is_another_start_and_rate_for_bags_of_words():
+    class Rates(Callback):
+        def __init__(self):
+            self.largest = 0.0
+
+        def on_batch_end(self, net, training, **kwargs):
+            rate = net.optimizer_of(net.step_).param_groups[0]["lr"]
+            self.largest = max(self.largest, rate)
+
+    words = np.eye(40, dtype=np.float32)[np.random.default_rng(0).integers(40, size=82)]
+    expected = {
+        "images": (digits()[0], ["pretrain", "overcluster", "cluster"], 3e-3),
+        "text": (words, ["pretrain", "cluster"], 1e-3),
+    }
+    for X, phases, rate in expected.values():
+        rates = Rates()
+        model = dcec(init="auto", max_epochs=1, batch_size=82, callbacks=[rates]).fit(X)
+        assert list(dict.fromkeys(row["phase"] for row in model.history_)) == phases
+        assert rates.largest == pytest.approx(rate, rel=0.02)
+
+
+@pytest.mark.parametrize(("n_clusters", "width"), [(3, 10), (12, 12)])
+def test_auto_width_is_the_number_of_clusters_but_at_least_10(n_clusters, width, tmp_path):
+    model = dcec(n_clusters=n_clusters, n_components="auto", max_epochs=1, memory=str(tmp_path))
+    X, _ = digits(n_class=10)
+    # and pretrained networks of another width are not taken from memory
+    model.set_params(n_clusters=11).fit(X)
+    assert model.set_params(n_clusters=n_clusters).fit(X).transform(X).shape == (82, width)
+
+
 def test_starts_are_many_and_the_last_phase_is_one():
     watch = Watch("pretrain")
     cluster = Watch("cluster")
@@ -506,7 +558,7 @@ def test_starts_are_many_and_the_last_phase_is_one():
 
 def test_auto_budgets_are_numbers_of_updates(monkeypatch):
     X, _ = digits()
-    monkeypatch.setattr(_dcec, "PRETRAIN_UPDATES", 50)
+    monkeypatch.setattr(_base, "PRETRAIN_UPDATES", 50)
     monkeypatch.setattr(_dcec, "_CLUSTER_UPDATES", 31)
     parameters = {"pretrain_epochs": "auto", "max_epochs": "auto", "tol": 0.0}
     model = dcec(**parameters).fit(X)

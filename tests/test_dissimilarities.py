@@ -672,7 +672,7 @@ def test_values_that_are_not_finite_are_refused(name, params):
 def test_kullback_leibler_of_data_taken_as_shares_refuses_negative_values():
     found = resolve("kullback_leibler", {"normalizer": "identity"})
     found.check(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
-    message = "the data has -0.5 in row 1, column 0; .* values of at least 0: .*'abs_sum'"
+    message = "the data has -0.5 in row 1, column 0; .* values of at least 0: .*'squared_sum'"
     with pytest.raises(ValueError, match=message):
         found.check(torch.tensor([[0.0, 1.0], [-0.5, 0.0]]), "the data")
     resolve("kullback_leibler").check(torch.tensor([[-0.5, 0.0]]))

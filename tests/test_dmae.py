@@ -13,8 +13,9 @@ import scipy.sparse as sp
 import torch
 from _instances import BatchNormPair, digits, small
 from scipy.special import logsumexp, softmax
+from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.datasets import make_blobs, make_circles
+from sklearn.datasets import make_blobs, make_circles, make_moons
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.kernel_approximation import RBFSampler
@@ -287,6 +288,19 @@ def test_auto_alpha_is_a_thousand_over_the_median_gap(dissimilarity):
     scale = np.quantile(nearest, 0.5, method="lower")
     np.testing.assert_allclose(model.module_.assign.scale, scale, rtol=1e-3)
     assert dmae(dissimilarity=dissimilarity, alpha=7.5, max_epochs=1).fit(X).alpha_ == 7.5
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e4])
+@pytest.mark.parametrize("dissimilarity", ["mahalanobis", "sqeuclidean", "manhattan"])
+def test_the_unit_of_the_samples_does_not_matter_to_the_start(dissimilarity, unit):
+    X, _ = blobs()
+    model = dmm(dissimilarity=dissimilarity, max_epochs=0, init="k-means")
+    one, other = clone(model).fit(X), clone(model).fit(unit * X)
+    np.testing.assert_array_equal(one.labels_, other.labels_)
+    power = 1 if dissimilarity == "manhattan" else 2
+    np.testing.assert_allclose(other.alpha_ * unit**power, one.alpha_, rtol=1e-3)
+    ratio = other.module_.assign.scale / one.module_.assign.scale
+    np.testing.assert_allclose(ratio, unit**power, rtol=1e-3)
 
 
 def test_the_unit_of_the_loss_is_not_the_rounding_of_duplicates():
@@ -568,6 +582,31 @@ def test_hours_with_a_column_that_is_not_periodic():
     assert not np.array_equal(model.predict(X + np.array([0, 24])), model.labels_)
 
 
+@pytest.mark.parametrize(
+    ("low", "period"), [(0, 24), (-180, 360), (-1, 2)], ids=["hours", "degrees", "turns"]
+)
+@pytest.mark.parametrize("scaling", ["none", "auto", "standard"])
+def test_centers_lie_in_the_period_of_the_samples(low, period, scaling):
+    """Both clusters lie on both sides of where the period begins, or of its middle."""
+    rng = np.random.default_rng(0)
+    X = (
+        low
+        + (rng.normal(size=(80, 1)) * period / 30 + np.repeat([[0], [0.5]], 40, axis=0) * period)
+        % period
+    )
+    params = {"period": period}
+    model = dmm(2, dissimilarity="toroidal", dissimilarity_params=params, scaling=scaling)
+    model.fit(X)
+    shifted = copy.deepcopy(model)
+    with torch.no_grad():
+        shift = shifted.module_.assign.dissimilarity.params["period"]
+        shifted.module_.assign.centers += 2 * torch.tensor(shift)
+    for fitted in (model, shifted.partial_fit(X), model.set_params(warm_start=True).fit(X)):
+        centers = fitted.inverse_transform(fitted.cluster_centers_)
+        assert ((centers >= low - 1e-5 * period) & (centers <= low + (1 + 1e-5) * period)).all()
+        np.testing.assert_array_equal(fitted.predict(X), fitted.labels_)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_circles_with_the_random_features_of_the_paper(seed):
     X, y = make_circles(400, noise=0.1, factor=0.1, random_state=0)
@@ -577,6 +616,16 @@ def test_circles_with_the_random_features_of_the_paper(seed):
         batch_size=64, random_state=seed,
     ).fit(X)  # fmt: skip
     assert clustering_accuracy(y, model.labels_) >= 0.98  # the paper: 1.0; k-means: 0.7
+
+
+def test_moons_from_a_spectral_start():
+    X, y = make_moons(400, noise=0.08, random_state=0)
+    model = DMAE(
+        2, n_components=100, pretrain_target=RBFSampler(gamma=30, n_components=100),
+        scaling="none", pretrain_epochs=40, max_epochs=15, hidden_units=(128,), n_init=1,
+        batch_size=64, init="spectral", random_state=0,
+    ).fit(X)  # fmt: skip
+    assert clustering_accuracy(y, model.labels_) >= 0.98  # the paper: .949; k-means: .75
 
 
 # ---------------------------------------------------------------- pretraining on features
@@ -786,7 +835,12 @@ def test_warm_start_goes_on_with_the_same_dissimilarity_only():
 @pytest.mark.parametrize(
     ("dissimilarity", "params", "spoil", "message"),
     [
-        ("kullback_leibler", {"normalizer": "identity"}, -1.0, "values of at least 0.*'abs_sum'"),
+        (
+            "kullback_leibler",
+            {"normalizer": "identity"},
+            -1.0,
+            "values of at least 0.*'squared_sum'",
+        ),
         ("itakura_saito", None, 0.0, "values greater than 0: add a small constant"),
         ("itakura_saito", None, -1.0, "values greater than 0: add a small constant"),
     ],
@@ -799,6 +853,22 @@ def test_data_outside_of_the_domain_are_refused(dissimilarity, params, spoil, me
     X[7, 2] = spoil
     with pytest.raises(ValueError, match=rf"X has {spoil:g} in row 7, column 2.*{message}"):
         model.fit(X)
+
+
+@pytest.mark.parametrize("normalizer", [None, "abs_sum", "softmax_abs"])
+def test_shares_below_zero_are_refused_where_there_is_no_network(normalizer):
+    """Their magnitudes would be clustered, without a word."""
+    params = {"normalizer": normalizer} if normalizer else None
+    divergence = {"dissimilarity": "kullback_leibler", "dissimilarity_params": params}
+    X = blobs()[0] - 1
+    with pytest.raises(ValueError, match=r"values of at least 0: .*'squared_sum'"):
+        dmm(**divergence).fit(X)
+    squares = {"normalizer": "squared_sum"}
+    dmm(dissimilarity="kullback_leibler", dissimilarity_params=squares, max_epochs=1).fit(X)
+    dmae(n_clusters=3, max_epochs=1, **divergence).fit(X)  # an embedding has signs
+    model = dmm(max_epochs=1, **divergence).fit(np.abs(X))
+    with pytest.raises(ValueError, match="values of at least 0"):
+        model.predict(X)
 
 
 @pytest.mark.parametrize(

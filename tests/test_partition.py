@@ -4,18 +4,22 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from sklearn.datasets import load_digits, make_blobs
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 from skdeepcluster import DCEC, _base, _partition
 from skdeepcluster._data import Rows, Scaler
 from skdeepcluster._partition import (
+    _agreed_partition,
     input_graph,
+    is_bag_of_words,
     neighbor_graph,
     normalized_cut,
     seed_centers,
     smooth_on_graph,
+    spectral_partition,
     start_partition,
 )
 from skdeepcluster._phases import Run
@@ -107,6 +111,96 @@ def test_k_means_start_needs_no_first_target():
     assign, targets = start_partition(run_on(X), 3, "k-means")
     assert targets == {}
     assert assign.centers.shape == (3, 2)
+
+
+# ---------------------------------------------------------------- spectral
+
+
+@pytest.mark.parametrize("make", [make_moons, make_circles])
+@pytest.mark.parametrize(("n_samples", "n_nodes"), [(400, 2000), (900, 400)])
+def test_spectral_start_follows_curves(monkeypatch, make, n_samples, n_nodes):
+    monkeypatch.setattr(_partition, "_SPECTRAL_ROWS", n_nodes)
+    parameters = {"factor": 0.4} if make is make_circles else {}
+    X, y = make(n_samples, noise=0.08, random_state=0, **parameters)
+    assert adjusted_rand_score(y, KMeans(2, random_state=0).fit_predict(X)) < 0.5
+    assign, targets = start_partition(run_on(X), 2, "spectral")
+    labels = hard_labels(targets)
+    assert adjusted_rand_score(y, labels) > 0.95
+    means = [X[labels == k].mean(axis=0) for k in range(2)]
+    np.testing.assert_allclose(assign.centers.detach(), means, atol=1e-5)
+
+
+def test_noise_across_a_curve_does_not_mislead_the_spectral_start():
+    """Without the contraction the smallest cut goes through a moon: ACC .84 of this one."""
+    X, y = make_moons(1000, noise=0.1, random_state=1)
+    labels = spectral_partition(run_on(X).rows, 2, np.random.RandomState(0))
+    assert adjusted_rand_score(y, labels) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("X", "n_clusters", "found"),
+    [
+        (np.random.default_rng(0).normal(size=(6, 3)), 6, 6),
+        (np.random.default_rng(0).normal(size=(6, 3)), 1, 1),
+        (np.ones((20, 3)), 3, 3),
+    ],
+    ids=["one sample each", "one cluster", "duplicates"],
+)
+def test_a_spectral_start_of_little(X, n_clusters, found):
+    _, targets = start_partition(run_on(X, n_clusters), n_clusters, "spectral")
+    assert targets["p"].shape == (len(X), n_clusters)
+    assert len(np.unique(hard_labels(targets))) <= found
+
+
+def test_a_spectral_start_repeats_and_takes_duplicates_and_sparse_rows():
+    X = np.repeat([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]], 10, axis=0)
+    rows = run_on(X).rows
+    one, two = (spectral_partition(rows, 3, np.random.RandomState(3)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    y = np.repeat(range(2), 40)
+    sparse = sp.csr_array(np.eye(2)[y] * np.linspace(1, 2, 80)[:, None])
+    scaler = Scaler.fit(sparse, "none", images=False)
+    labels = spectral_partition(
+        Rows(sparse, scaler, None, torch.device("cpu")), 2, np.random.RandomState(0)
+    )
+    assert adjusted_rand_score(y, labels) == 1.0
+
+
+# ---------------------------------------------------------------- text
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(
+    ("n_words", "image_shape", "expected"),
+    [(4, None, True), (5, None, False), (4, (1, 10, 10), False)],
+)
+def test_bags_of_words_are_vectors_of_few_words(convert, n_words, image_shape, expected):
+    X = np.zeros((20, 100), dtype=np.float32)
+    X[:, :n_words] = 1.0 + np.arange(20)[:, None]
+    scaler = Scaler.fit(X, "none", images=False)
+    rows = Rows(convert(X), scaler, image_shape, torch.device("cpu"))
+    assert is_bag_of_words(rows) is expected
+    assert (input_graph(rows, np.random.RandomState(0)) is None) is expected
+
+
+@pytest.mark.parametrize("what", ["direction", "length"])
+def test_starts_agree_on_what_is_in_the_data(what):
+    """Each start has a length, or a direction, of its own that says nothing."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(range(3), 100)
+
+    def start():
+        if what == "direction":
+            angle, length = 2.1 * y + 0.1 * rng.normal(size=300), rng.lognormal(0, 1.5, size=300)
+        else:
+            angle, length = 0.1 * rng.normal(size=300), np.array([1, 5, 9])[y]
+        return length[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+
+    def k_means(features):
+        return KMeans(3, n_init=10, random_state=0).fit_predict(features)
+
+    found = _agreed_partition([start(), 7 * start()], k_means)
+    assert adjusted_rand_score(y, found) == 1.0
 
 
 class FirstColumns(nn.Module):

@@ -1,5 +1,6 @@
 """The loop over phases: guards, interruption, callbacks, caching, steps, batches."""
 
+import collections
 import copy
 import math
 import warnings
@@ -8,7 +9,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from _instances import ESTIMATORS, BatchNormPair, digits, small
+from _instances import ESTIMATORS, OVERCLUSTERING, BatchNormPair, digits, small
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -19,7 +20,7 @@ from skdeepcluster import DCEC, _training
 from skdeepcluster._data import Rows, Scaler
 from skdeepcluster._net import PhaseNet, ShuffledBatches
 from skdeepcluster._phases import Phase, Run, Step
-from skdeepcluster._training import Progress, Trainer, updates_per_epoch
+from skdeepcluster._training import Progress, Trainer
 from skdeepcluster.functional import constant, cosine, one_cycle
 from skdeepcluster.nn import conv_autoencoder, glorot_
 
@@ -83,9 +84,11 @@ class Recorder(Callback):
 
     def __init__(self):
         self.events = []
+        self.batches = {}
 
     def on_train_begin(self, net, **kwargs):
         self.events.append((net.phase.name, "train_begin"))
+        self.batches[net.phase.name] = 5 if net.phase.whole_batches else 6  # of 82 samples
 
     def on_train_end(self, net, **kwargs):
         self.events.append((net.phase.name, "train_end"))
@@ -144,8 +147,13 @@ class Snapshots(Callback):
 
 
 def merge_centers(net):
+    """Leave all samples to the first cluster."""
+    assign = net.module_.assign
     with torch.no_grad():
-        net.module_.assign.centers[1:] = 1e3 + net.module_.assign.centers[1:]
+        if hasattr(assign, "head"):
+            assign.head[-1].bias[1:] -= 1e3
+        else:
+            assign.centers[1:] = 1e3 + assign.centers[1:]
 
 
 @each
@@ -230,7 +238,7 @@ def test_interrupt_keeps_the_last_finished_epoch(estimator, phase, epoch, event)
     assert model.set_params(callbacks=None).fit(X).n_iter_ > epoch
 
 
-@each
+@pytest.mark.parametrize("estimator", OVERCLUSTERING)
 def test_interrupt_in_the_overclustered_round(estimator):
     callbacks = [At("overcluster", 2, "on_batch_end", interrupt)]
     model = model_for(estimator, init="overclustered", callbacks=callbacks)
@@ -256,7 +264,12 @@ def test_interrupt_in_a_setup_or_refresh(estimator, phase, monkeypatch):
     monkeypatch.setattr(Run, method.__name__, once)
     model = model_for(estimator)
     fit_interrupted(model, X)
-    assert phases_of(model) == ["pretrain"]
+    assert phases_of(model) == (["pretrain"] if phase == "pretrain" else start_of(estimator))
+
+
+def start_of(estimator):
+    """Phases before the last."""
+    return phases_of(model_for(estimator).fit(digits()[0]))[:-1]
 
 
 @each
@@ -267,15 +280,16 @@ def test_interrupt_in_a_later_start_keeps_a_finished_one(estimator, epoch):
     class SecondStart(Callback):
         def on_epoch_begin(self, net, **kwargs):
             begun.append(net)
-            if net.phase.name == "pretrain" and len(begun) == n_pretrain + epoch + 1:
+            if len(begun) == n_start + epoch + 1:
                 raise KeyboardInterrupt
 
     X, _ = digits()
     model = model_for(estimator, n_init=3, callbacks=[SecondStart()])
-    n_pretrain = model.pretrain_epochs
+    whole = model_for(estimator).fit(X).history_
+    n_start = sum(row["phase"] != "cluster" for row in whole)
     fit_interrupted(model, X)
-    assert len(model.history_) == n_pretrain
-    assert phases_of(model) == ["pretrain"]
+    assert len(model.history_) == n_start
+    assert phases_of(model) == start_of(estimator)
     assert model.module_ is begun[0].module_
 
 
@@ -292,21 +306,23 @@ def test_interrupt_while_the_starts_are_judged(estimator, monkeypatch):
 
     monkeypatch.setattr(estimator, "_cut", second)
     model = fit_interrupted(model_for(estimator, n_init=3), X)
-    assert phases_of(model) == ["pretrain"]
+    assert phases_of(model) == start_of(estimator)
 
 
 # ---------------------------------------------------------------- progress
 
 
-@each
-@pytest.mark.parametrize("init", ["overclustered", "graph"])
+@pytest.mark.parametrize(
+    ("estimator", "init"),
+    [*((e, "overclustered") for e in OVERCLUSTERING), *((e, "graph") for e in ESTIMATORS)],
+)
 def test_bar_ends_full(estimator, init, capfd):
     model = model_for(estimator, init=init, n_init=2, verbose=1, batch_size=82)
     model.fit(digits()[0])
     assert "100%" in capfd.readouterr().err.rsplit("\r", 1)[-1]
 
 
-@each
+@pytest.mark.parametrize("estimator", OVERCLUSTERING)
 def test_bar_ends_full_on_a_warm_start(estimator, capfd):
     model = model_for(estimator, init="overclustered", warm_start=True, batch_size=82)
     model.fit(digits()[0]).set_params(verbose=1).fit(digits()[0])
@@ -324,7 +340,7 @@ def test_callbacks_are_called(estimator):
         count = {e: recorder.events.count((phase, e)) for _, e in recorder.events}
         assert count["train_begin"] == count["train_end"] == 1
         assert count["epoch_end"] == epochs
-        assert count["batch_end"] == count["grad"] == epochs * 6
+        assert count["batch_end"] == count["grad"] == epochs * recorder.batches[phase]
 
 
 @each
@@ -352,7 +368,7 @@ def test_early_stopping_ends_its_phase(estimator):
         EarlyStopping("train_loss", patience=2, threshold=1e6, threshold_mode="abs", sink=str),
     ]
     model = model_for(estimator, callbacks=stopping, max_epochs=5).fit(digits()[0])
-    assert phases_of(model) == ["pretrain", "cluster"]
+    assert phases_of(model) == [*start_of(estimator), "cluster"]
     assert len([r for r in model.history_ if r["phase"] == "pretrain"]) < model.pretrain_epochs
     np.testing.assert_array_equal(model.predict(digits()[0]), model.labels_)
 
@@ -752,7 +768,9 @@ def test_batches(n, batch_size, sizes):
     rows = toy_rows(n)
     targets = torch.arange(n)
     run = Run(Toy(), rows, targets={"row": targets})
-    batches = ShuffledBatches(run, batch_size, lambda x: x, np.random.default_rng(0))
+    batches = ShuffledBatches(
+        Phase("any", 1, (), 0.01), run, batch_size, lambda x: x, np.random.default_rng(0)
+    )
     epochs = [list(batches), list(batches)]
     for epoch in epochs:
         assert [len(batch) for batch in epoch] == sizes
@@ -760,16 +778,30 @@ def test_batches(n, batch_size, sizes):
         assert len(set(seen.tolist())) == len(seen) >= n - 1
         for batch in epoch:
             np.testing.assert_array_equal(batch.x, rows.X[batch.targets["row"]])
-    assert updates_per_epoch(n, batch_size) == len(sizes)
+    assert batches.phase.updates(n, batch_size) == len(sizes)
     if n > 3:
         orders = [torch.cat([b.targets["row"] for b in epoch]).tolist() for epoch in epochs]
         assert orders[0] != orders[1]
         assert orders[0] != sorted(orders[0])
 
 
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(32, [16, 16]), (33, [16, 16]), (47, [16, 16]), (16, [16]), (5, [5]), (2, [2])]
+)
+def test_whole_batches(n, sizes):
+    phase = Phase("any", 1, (), 0.01, whole_batches=True)
+    batches = ShuffledBatches(
+        phase, Run(Toy(), toy_rows(n)), 16, lambda x: x, np.random.default_rng(0)
+    )
+    assert [len(batch) for batch in batches] == sizes
+    assert phase.updates(n, 16) == len(sizes)
+
+
 def test_a_dropped_row_is_another_one_each_epoch():
     run = Run(Toy(), toy_rows(33), targets={"row": torch.arange(33)})
-    batches = ShuffledBatches(run, 16, lambda x: x, np.random.default_rng(0))
+    batches = ShuffledBatches(
+        Phase("any", 1, (), 0.01), run, 16, lambda x: x, np.random.default_rng(0)
+    )
     dropped = {
         33 * 16 - int(torch.cat([b.targets["row"] for b in batches]).sum()) for _ in range(10)
     }
@@ -800,13 +832,15 @@ def test_learning_rate_follows_the_schedule(schedule):
 @each
 @pytest.mark.parametrize("kind", ["annealed", "constant"])
 def test_schedules_of_the_estimator(estimator, kind):
-    rates = {"pretrain": [], "cluster": []}
+    rates = collections.defaultdict(list)
 
     class Rates(Callback):
         def on_batch_end(self, net, **kwargs):
             rates[net.phase.name].append(net.optimizer_of(net.step_).param_groups[0]["lr"])
 
-    model = model_for(estimator, learning_rate_schedule=kind, callbacks=[Rates()])
+    model = model_for(
+        estimator, learning_rate=3e-3, learning_rate_schedule=kind, callbacks=[Rates()]
+    )
     model.fit(digits()[0])
     peak = model.learning_rate
     for seen in rates.values():
@@ -840,7 +874,9 @@ def test_a_phase_does_the_same_after_another_one_or_from_a_cache():
 
 def test_phase_net_has_no_default_callbacks():
     run = Run(Toy(), toy_rows())
-    batches = ShuffledBatches(run, 16, lambda x: x, np.random.default_rng(0))
+    batches = ShuffledBatches(
+        Phase("any", 1, (), 0.01), run, 16, lambda x: x, np.random.default_rng(0)
+    )
     net = PhaseNet(
         adversarial_phase(), run, batches, total_updates=9, autocast=False, callbacks=[]
     ).initialize()

@@ -40,7 +40,7 @@ from .nn import conv_autoencoder
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 _FULL_STRENGTH_SIDE = 16  # pixels from which augmentation has its full strength
-_FEWEST_COMPONENTS = 10  # of an embedding; the authors' number, of DCEC and of DMAE
+_COMPONENTS = 10  # of an embedding; in the authors' code, of DCEC and of DMAE
 _LEARNING_RATE, _TEXT_LEARNING_RATE = 3e-3, 1e-3
 
 
@@ -344,9 +344,10 @@ class BaseDeepClusterer(
         )
 
     def _width(self) -> int:
-        """What ``n_components`` stands for."""
+        """What ``n_components`` stands for on this data."""
         if self.n_components == "auto":
-            return max(_FEWEST_COMPONENTS, int(self.n_clusters))
+            # a topic is a direction; images of 20 objects were measured with 10 only
+            return max(_COMPONENTS, int(self.n_clusters) if self._bag_of_words else 0)
         return int(self.n_components)
 
     def _rate(self) -> float:

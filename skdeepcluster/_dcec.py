@@ -40,8 +40,8 @@ class DCEC(BaseDeepClusterer):
         Number of clusters, at least 1.
 
     n_components : "auto" or int, default="auto"
-        Width of the embedding. "auto" is `n_clusters`, at least 10: the paper says "the number
-        of clusters", its code says 10.
+        Width of the embedding. The paper says "the number of clusters", its code says 10. "auto"
+        is 10, for bags of words the larger of the two.
 
     gamma : float, default=1.0
         Weight of the clustering loss. The paper's 0.1 is for pixels in [0, 1]; with the

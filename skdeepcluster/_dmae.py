@@ -98,7 +98,8 @@ class DMAE(BaseDeepClusterer):
         Whether the autoencoder is trained with the mixture. False is the paper's AE+DMM.
 
     n_components : "auto" or int, default="auto"
-        Width of the embedding, where there is a network. "auto" is `n_clusters`, at least 10.
+        Width of the embedding, where there is a network. "auto" is 10, for bags of words
+        `n_clusters` where that is more.
 
     architecture : {"auto", "mlp", "conv"}, tuple, callable or None, default="auto"
         The autoencoder. "conv" is that of DCEC, for images of any size. "mlp" is that of the

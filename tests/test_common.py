@@ -231,7 +231,7 @@ def test_inverse_transform_has_the_shape_of_the_data(model):
 @each_any_width
 def test_inverse_transform_answers_in_the_units_of_the_data(model):
     X, _ = digits()
-    model = fitted(model, X, pretrain_epochs=30, max_epochs=0)
+    model = fitted(model, X, pretrain_epochs=60, max_epochs=0)
     decoded = model.inverse_transform(model.transform(X))
     assert np.square(decoded - X).mean() < 0.8 * np.square(X - X.mean(axis=0)).mean()
     assert model.inverse_transform(model.cluster_centers_).shape == (4, X.shape[1])

@@ -52,8 +52,8 @@ _LOOKS = 4  # at the neighbours, in the spectral phase
 _NOWHERE = 1e6  # coordinates of the center of a cluster that died
 # of the learning rate, in the spectral phase: the map that makes outputs orthonormal is steep
 _SPECTRAL_RATE = 1 / 3
-# the same where nothing is augmented. There circles that the start had right lost arcs to each other
-# at 1/3: the spectral loss does not see how long an arc is
+# the same where nothing is augmented. There, at 1/3, circles that the start had right lost arcs to
+# each other: the spectral loss does not see how long an arc is
 _CAREFUL_RATE = 1 / 10
 _CONFIDENCE = 0.2  # weight of a sample's own entropy, of that of their mean
 

@@ -6,14 +6,16 @@ import sys
 
 import pytest
 
-from skdeepcluster import __main__, _dcec, _dmae
+from skdeepcluster import __main__, _base, _dcec, _dmae, _dual_ae_spectral
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    for method in (_dcec, _dmae):
-        for budget in ("PRETRAIN_UPDATES", "OVERCLUSTER_UPDATES", "_CLUSTER_UPDATES"):
-            monkeypatch.setattr(method, budget, 8)
+    for module in (_base, _dcec, _dmae, _dual_ae_spectral):
+        budgets = [name for name in vars(module) if name.endswith("_UPDATES")]
+        assert budgets
+        for budget in budgets:
+            monkeypatch.setattr(module, budget, 8)
 
 
 def test_table_and_picture(quick, capsys, tmp_path):
@@ -21,7 +23,7 @@ def test_table_and_picture(quick, capsys, tmp_path):
     __main__.main(["--output", str(picture), "--seed", "1"])
     out, err = capsys.readouterr()
     number = r"\s+0\.\d{3}"
-    for name in ("KMeans", "SpectralClustering", "DCEC", "DMAE"):
+    for name in ("KMeans", "SpectralClustering", "DCEC", "DMAE", "DualAESpectral"):
         assert re.search(rf"^{name}{number}{number}{number}\s+\d+\.\d$", out, re.MULTILINE)
     assert "DCEC" in err  # the progress bar
     assert picture.read_bytes().startswith(b"\x89PNG")

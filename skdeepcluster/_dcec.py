@@ -80,11 +80,12 @@ class DCEC(BaseDeepClusterer):
         are of unlike scale (a quarter of the features that vary span less than a tenth of
         the widest one's range), "global" for the rest, for sparse samples and for images.
 
-    augmentation : {"auto", "affine", "masking"}, callable or None, default="auto"
+    augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster. "affine" turns, shifts, scales and
         shears images (:func:`skdeepcluster.augment.random_affine`, below 16 pixels a side
-        with less strength). "masking" sets half of the entries of scaled samples to 0 while the
-        autoencoder is pretrained, and only then. "auto" is "affine" for images, "masking" for
+        with less strength), "crop" crops, bends and relights them
+        (:func:`skdeepcluster.augment.random_crop`). "masking" sets half of the entries of
+        scaled samples to 0 while the autoencoder is pretrained, and only then. "auto" is "affine" for images, "masking" for
         bags of words (vectors with less than 5 % of the entries not 0), else None. A callable
         maps a float tensor of scaled samples, shape ``(batch, *sample_shape)``, to one of
         the same shape.

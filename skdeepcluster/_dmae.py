@@ -126,11 +126,12 @@ class DMAE(BaseDeepClusterer):
         are of unlike scale, "global" for the rest; without a network it does not subtract the
         mean where the dissimilarity sees angles, shares or signs, and is "none" for a callable.
 
-    augmentation : {"auto", "affine", "masking"}, callable or None, default="auto"
+    augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster. "affine" turns, shifts, scales and
         shears images (:func:`skdeepcluster.augment.random_affine`, below 16 pixels a side
-        with less strength). "masking" sets half of the entries of scaled samples to 0 while the
-        autoencoder is pretrained, and only then. "auto" is "affine" for images, "masking" for
+        with less strength), "crop" crops, bends and relights them
+        (:func:`skdeepcluster.augment.random_crop`). "masking" sets half of the entries of
+        scaled samples to 0 while the autoencoder is pretrained, and only then. "auto" is "affine" for images, "masking" for
         bags of words (vectors with less than 5 % of the entries not 0), else None. A callable
         maps a float tensor of scaled samples, shape ``(batch, *sample_shape)``, to one of
         the same shape.

@@ -85,10 +85,10 @@ class DCEC(BaseDeepClusterer):
         shears images (:func:`skdeepcluster.augment.random_affine`, below 16 pixels a side
         with less strength), "crop" crops, bends and relights them
         (:func:`skdeepcluster.augment.random_crop`). "masking" sets half of the entries of
-        scaled samples to 0 while the autoencoder is pretrained, and only then. "auto" is "affine" for images, "masking" for
-        bags of words (vectors with less than 5 % of the entries not 0), else None. A callable
-        maps a float tensor of scaled samples, shape ``(batch, *sample_shape)``, to one of
-        the same shape.
+        scaled samples to 0 while the autoencoder is pretrained, and only then. "auto" is
+        "affine" for images, "masking" for bags of words (vectors with less than 5 % of the
+        entries not 0), else None. A callable maps a float tensor of scaled samples, shape
+        ``(batch, *sample_shape)``, to one of the same shape.
 
     init : {"auto", "overclustered", "graph", "k-means", "spectral"}, default="auto"
         The start partition. "k-means" is the paper's: 20 runs of k-means on the embedding.

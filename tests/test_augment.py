@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdeepcluster.augment import random_affine, random_masking
+from skdeepcluster.augment import random_affine, random_crop, random_masking
 
 ZERO = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
 # grid_sample's coordinates are float32: a pixel is known to 6e-8 of the side, with a few roundings
@@ -229,3 +229,89 @@ def test_masking_keeps_dtype_shape_and_samples(dtype):
     assert (x == 1).all()
     torch.testing.assert_close(random_masking(x, seeded()), masked)
     assert not torch.equal(random_masking(x, seeded(1)), masked)
+
+
+# ---------------------------------------------------------------- crops
+
+STILL = {"least_area": 1.0, "aspect": 1.0, "rotation": 0.0, "elastic": 0.0, "intensity": 0.0}
+
+
+def crop(x, seed=0, **amounts):
+    return random_crop(x, torch.Generator().manual_seed(seed), **{**STILL, **amounts})
+
+
+def ramp(n=64, height=9, width=13):
+    """Columns that count up from 0, in every image."""
+    return torch.arange(width).float().expand(n, 1, height, width).contiguous()
+
+
+def test_a_whole_crop_is_the_image():
+    x = torch.rand(3, 2, 9, 13)
+    torch.testing.assert_close(crop(x), x, atol=1e-5, rtol=0)
+
+
+def test_crops_keep_their_share_of_the_image():
+    inner = crop(ramp(512), least_area=0.25)[:, 0, 4]  # (n, width)
+    shares = ((inner[:, 8] - inner[:, 4]) / 4).square()  # both sides shrink alike
+    assert 0.25 - 1e-3 <= shares.min() < 0.3
+    assert 0.95 < shares.max() <= 1 + 1e-3
+    # and lie within it
+    assert crop(ramp(512), least_area=0.25).min() >= -PIXEL
+    assert crop(ramp(512), least_area=0.25).max() <= 12 + PIXEL
+    centers = inner[:, 6]
+    assert centers.min() < 4.5
+    assert centers.max() > 7.5
+
+
+def test_aspect_stretches_one_side_against_the_other():
+    x = ramp(256)
+    y = torch.arange(13).float()[:, None].expand(256, 1, 13, 13).contiguous()
+    wide = crop(x, least_area=0.5, aspect=4 / 3)[:, 0, 4]
+    tall = crop(y, least_area=0.5, aspect=4 / 3)[:, 0, :, 6]
+    ratio = (wide[:, 8] - wide[:, 4]) / (tall[:, 8] - tall[:, 4])
+    assert ratio.min() < 0.8
+    assert ratio.max() > 1.25
+    assert 0.7 < ratio.min() < ratio.max() < 1.4
+
+
+@pytest.mark.parametrize(("height", "width"), [(21, 21), (21, 41)])
+def test_crops_turn_in_pixels(height, width):
+    columns = torch.arange(width).float().expand(64, 1, height, width)
+    rows = torch.arange(height).float()[:, None].expand(64, 1, height, width)
+    turned = crop(torch.cat([columns, rows], dim=1), rotation=15.0)
+    middle = height // 2, width // 2
+    step = turned[:, :, middle[0], middle[1] + 1] - turned[:, :, middle[0], middle[1]]
+    torch.testing.assert_close(step.norm(dim=1), torch.ones(64), atol=1e-3, rtol=0)
+    angles = torch.atan2(step[:, 1], step[:, 0]).rad2deg()
+    assert 10 < angles.abs().max() <= 15.01
+
+
+def test_elastic_displacement_is_smooth_and_bounded():
+    x = ramp(64, 21, 21)
+    moved = (crop(x, elastic=0.1) - x)[:, 0]
+    assert 1.0 < moved.abs().max() < 0.15 * 21
+    assert moved.diff(dim=1).abs().max() < 1.0
+
+
+def test_brightness_and_contrast():
+    x = torch.rand(256, 1, 6, 6) + 1
+    changed = crop(x, intensity=0.4)
+    brightness = changed.mean(dim=(1, 2, 3)) / x.mean(dim=(1, 2, 3))
+    contrast = changed.std(dim=(1, 2, 3)) / x.std(dim=(1, 2, 3)) / brightness
+    for factor in (brightness, contrast):
+        assert 0.59 < factor.min() < 0.65
+        assert 1.35 < factor.max() < 1.41
+    assert abs(np.corrcoef(brightness, contrast)[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_crops_keep_dtype_and_shape_and_draw_from_their_generator(dtype):
+    x = torch.rand(5, 3, 7, 4).to(dtype)
+    before = torch.get_rng_state()
+    one, same = (random_crop(x, torch.Generator().manual_seed(1)) for _ in range(2))
+    other = random_crop(x, torch.Generator().manual_seed(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert one.shape == x.shape
+    assert one.dtype == dtype
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)

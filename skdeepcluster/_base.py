@@ -32,7 +32,7 @@ from ._sklearn import (
     StrOptions,
     _fit_context,
 )
-from ._start import PRETRAIN_UPDATES, pretraining
+from ._start import OVERCLUSTER_UPDATES, PRETRAIN_UPDATES, overclustered_round, pretraining
 from ._training import InterruptedTraining, Progress, Trainer, warn_collapse
 from .augment import random_affine, random_crop, random_masking
 from .nn import conv_autoencoder
@@ -333,15 +333,19 @@ class BaseDeepClusterer(
             return self._image_augmentation
         return "masking" if self._bag_of_words else None
 
-    def _pretraining(self, n_samples: int) -> Phase:
-        """Train the autoencoder alone."""
-        return pretraining(
+    def _start_phases(self, n_samples: int) -> tuple[Phase, ...]:
+        """Train the autoencoder alone, then with too many clusters where `init` says so."""
+        pretrain = pretraining(
             self._epochs(self.pretrain_epochs, PRETRAIN_UPDATES, n_samples),
             self._rate(),
             annealed=self.learning_rate_schedule == "annealed",
             # half of a text may be of another cluster, so it only trains the autoencoder
             augment=random_masking if self._resolve_augmentation() == "masking" else None,
         )
+        if self._resolve_init() != "overclustered":
+            return (pretrain,)
+        epochs = self._epochs("auto", OVERCLUSTER_UPDATES, n_samples)
+        return pretrain, overclustered_round(self.n_clusters, epochs, self._rate())
 
     def _width(self) -> int:
         """What ``n_components`` stands for on this data."""

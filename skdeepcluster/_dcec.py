@@ -13,7 +13,6 @@ from ._base import BaseDeepClusterer
 from ._partition import start_partition
 from ._phases import Batch, Phase, Run, Step
 from ._sklearn import Interval
-from ._start import OVERCLUSTER_UPDATES, overclustered_round
 from .functional import (
     constant,
     cosine,
@@ -335,25 +334,18 @@ class DCEC(BaseDeepClusterer):
 
     def _phases(self, n_samples: int) -> tuple[Phase, ...]:
         annealed = self.learning_rate_schedule == "annealed"
-        rate = self._rate()
-        pretrain = self._pretraining(n_samples)
-        overcluster = overclustered_round(
-            self.n_clusters, self._epochs("auto", OVERCLUSTER_UPDATES, n_samples), rate
-        )
         cluster = Phase(
             "cluster",
             self._epochs(self.max_epochs, _CLUSTER_UPDATES, n_samples),
             (Step("joint", self._joint, trains=("encoder", "decoder", "assign")),),
-            rate,
+            self._rate(),
             schedule=cosine if annealed else constant,
             setup=self._start,
             refresh=self._target,
             refresh_every=self.update_interval,
             stop=self._labels_stable,
         )
-        if self._resolve_init() == "overclustered":
-            return pretrain, overcluster, cluster
-        return pretrain, cluster
+        return *self._start_phases(n_samples), cluster
 
     def _start(self, run: Run) -> dict[str, Tensor]:
         """Centers of the start partition become parameters, section 3.4."""

@@ -20,7 +20,7 @@ from ._device import local_torch_seed
 from ._partition import seed_centers, start_partition
 from ._phases import Batch, Phase, Run, Step, forward_batches, gather
 from ._sklearn import HasMethods, Interval, StrOptions
-from ._start import OVERCLUSTER_UPDATES, PRETRAIN_UPDATES, overclustered_round, reconstruct
+from ._start import PRETRAIN_UPDATES, reconstruct
 from ._training import Progress
 from .dissimilarities import Dissimilarity, names, precision_factors, resolve, wrap
 from .functional import constant, cosine, one_cycle, reconstruction_error
@@ -437,11 +437,7 @@ class DMAE(BaseDeepClusterer):
                 Phase("decoder", epochs, (decode,), rate, schedule, cached=True),
                 cluster,
             )
-        pretrain = self._pretraining(n_samples)
-        if self._resolve_init() != "overclustered":
-            return pretrain, cluster
-        epochs = self._epochs("auto", OVERCLUSTER_UPDATES, n_samples)
-        return pretrain, overclustered_round(self.n_clusters, epochs, rate), cluster
+        return *self._start_phases(n_samples), cluster
 
     def _joint_training(self) -> bool:
         return self.architecture is not None and self.train_encoder

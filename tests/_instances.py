@@ -23,7 +23,10 @@ BUDGETS = {
 _SMALL = {"n_components": 4, "n_init": 1, "batch_size": 16}
 
 ESTIMATORS = list(BUDGETS)
-DEFAULTS = [estimator() for estimator in ESTIMATORS]
+DEFAULTS = {estimator.__name__: estimator() for estimator in ESTIMATORS} | {
+    f"DMM-{dissimilarity}": DMAE(dissimilarity=dissimilarity, architecture=None)
+    for dissimilarity in ("mahalanobis", "euclidean", "manhattan", "cosine")
+}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ each = pytest.mark.parametrize("model", ALL.values(), ids=ALL.keys())
 each_small = pytest.mark.parametrize("model", SMALL.values(), ids=SMALL.keys())
 each_any_width = pytest.mark.parametrize("model", ANY_WIDTH.values(), ids=ANY_WIDTH.keys())
 each_class = pytest.mark.parametrize("estimator", ESTIMATORS)
-each_default = pytest.mark.parametrize("model", DEFAULTS, ids=lambda m: type(m).__name__)
+each_default = pytest.mark.parametrize("model", DEFAULTS.values(), ids=DEFAULTS.keys())
 
 INFERENCE = ("predict", "predict_proba", "transform")
 
@@ -105,12 +105,15 @@ def check_init_docstring(name, model):
 def check_fitted_attributes_documented(name, model):
     X, _ = make_blobs(40, n_features=3, random_state=2)
     frame = pd.DataFrame(X, columns=list("abc"))
-    attributes = {a.name for a in docscrape.ClassDoc(type(model))["Attributes"]}
+    documented = docscrape.ClassDoc(type(model))["Attributes"]
+    attributes = {a.name for a in documented}
+    # as of DMAE: with other dissimilarities it raises AttributeError
+    conditional = {a.name for a in documented if "where the dissimilarity is" in " ".join(a.desc)}
     model = clone(model).fit(frame)
     properties = {n for n in dir(type(model)) if isinstance(getattr(type(model), n), property)}
     public = {a for a in {*vars(model), *properties} if a.endswith("_") and a[0] != "_"}
     assert public == {a for a in attributes if a.endswith("_")}
-    for attribute in attributes:
+    for attribute in attributes - conditional:
         assert hasattr(model, attribute)
 
 

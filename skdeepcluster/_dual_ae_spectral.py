@@ -55,6 +55,7 @@ _SPECTRAL_RATE = 1 / 3
 # the same where nothing is augmented. There, at 1/3, circles that the start had right lost arcs to
 # each other: the spectral loss does not see how long an arc is
 _CAREFUL_RATE = 1 / 10
+_LEAST_VARIANCE = 1e-6  # around a center; of orthonormal outputs, which have mean squares of 1
 _CONFIDENCE = 0.2  # weight of a sample's own entropy, of that of their mean
 
 
@@ -597,8 +598,7 @@ class DualAESpectral(BaseDeepClusterer):
         assign.spectral_centers.fill_(_NOWHERE)
         assign.spectral_centers[alive] = torch.from_numpy(k_means.cluster_centers_).to(y)
         assign.latent_centers.copy_(_means(z, one_hot(alive[labels], self.n_clusters).float()))
-        tiny = torch.finfo(torch.float32).tiny
-        assign.variance.fill_(max(k_means.inertia_ / y.numel(), tiny))
+        assign.variance.fill_(max(k_means.inertia_ / y.numel(), _LEAST_VARIANCE))
         return {}
 
     def _graph(self, run: Run) -> dict[str, Tensor]:

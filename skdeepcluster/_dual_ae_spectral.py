@@ -46,8 +46,8 @@ from .nn import (
 
 # batches of the "auto" budgets; measured on USPS and the MNIST test set, doc/benchmarks
 _PRETRAIN_UPDATES = 700
-_HEAD_UPDATES = 200
 _CLUSTER_UPDATES = 500
+_HEAD_SHARE = 0.4  # of the epochs of the spectral phase, for the head alone before it
 _LOOKS = 4  # at the neighbours, in the spectral phase
 _NOWHERE = 1e6  # coordinates of the center of a cluster that died
 # of the learning rate, in the spectral phase: the map that makes outputs orthonormal is steep
@@ -163,7 +163,8 @@ class DualAESpectral(BaseDeepClusterer):
 
     max_epochs : "auto" or int, default="auto"
         Most epochs of the spectral phase. "auto" is as many as make 500 batches, counted in the
-        same way. 0 leaves out head and spectral embedding: clusters are those of the latents.
+        same way. Two fifths as many before it train the head alone. 0 leaves out head and
+        spectral embedding: clusters are those of the latents.
 
     batch_size : int, default=256
         Samples a batch, at least 2. Losses compare the samples of a batch, so an epoch leaves out
@@ -287,7 +288,7 @@ class DualAESpectral(BaseDeepClusterer):
     >>> from sklearn.datasets import make_moons
     >>> from skdeepcluster import DualAESpectral
     >>> X, y = make_moons(300, noise=0.05, random_state=0)
-    >>> model = DualAESpectral(2, pretrain_epochs=10, max_epochs=10, random_state=0).fit(X)
+    >>> model = DualAESpectral(2, pretrain_epochs=100, max_epochs=50, random_state=0).fit(X)
     >>> len(set(zip(model.labels_.tolist(), y.tolist())))  # one cluster for each moon
     2
     >>> model.predict([[0.0, 1.0]]) != model.predict([[1.0, -0.5]])  # also for new samples
@@ -453,7 +454,7 @@ class DualAESpectral(BaseDeepClusterer):
         epochs = self._epochs(self.max_epochs, _CLUSTER_UPDATES, n_samples)
         if not epochs:
             return pretrain, Phase("cluster", 0, (), rate, setup=self._start)
-        head_epochs = self._epochs("auto", _HEAD_UPDATES, n_samples)
+        head_epochs = math.ceil(_HEAD_SHARE * epochs)
         head = Phase(
             "head",
             head_epochs,

@@ -505,7 +505,7 @@ def test_sparse_text():
 @pytest.mark.parametrize("embedding", ["spectral", "latent"])
 def test_the_paper_s_losses(embedding):
     X, _ = digits()
-    quick = {"pretrain_epochs": 2, "max_epochs": 2, "n_components": 5, "batch_size": 32}
+    quick = {"pretrain_epochs": 2, "max_epochs": 20, "n_components": 5, "batch_size": 32}
     model = DualAESpectral(
         4,
         image_shape=(8, 8),

@@ -111,8 +111,9 @@ class DualAESpectral(BaseDeepClusterer):
 
     neighborhood : {"global", "batch"}, default="global"
         Where neighbours are looked for: among the latents of all samples, four times during
-        training, one of them drawn for each sample of a batch; or in the batch. "global" takes
-        pynndescent for more than 20 000 samples where that is installed.
+        training, one of them drawn for each sample of a batch; or in the batch. Of more than
+        20 000 samples "global" takes approximate neighbours, by pynndescent where that is
+        installed, else those among 20 000 samples.
 
     n_components : "auto" or int, default=20
         Width of the latents; the paper's is 120. "auto" is `n_clusters`, at least 10.
@@ -485,7 +486,7 @@ class DualAESpectral(BaseDeepClusterer):
         if self.mutual_information != "views" or self._resolve_augmentation() is not None:
             return None
         features = rows_as_features(run.rows, np.arange(len(run.rows)), run.random_state)
-        _, index = nearest_neighbors(features, self.n_neighbors)
+        _, index = nearest_neighbors(features, self.n_neighbors, run.random_state)
         return {"partners": torch.from_numpy(index).to(run.rows.device)}
 
     def _represent(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
@@ -609,7 +610,9 @@ class DualAESpectral(BaseDeepClusterer):
         targets = {"q": run.assign()}
         if self.neighborhood == "global":
             z = _latents(run)
-            distances, index = nearest_neighbors(z.cpu().numpy(), self.n_neighbors + 1)
+            distances, index = nearest_neighbors(
+                z.cpu().numpy(), self.n_neighbors + 1, run.random_state
+            )
             squares = torch.from_numpy(distances).float().square().to(z.device)
             targets["affinity"] = neighbor_affinity(squares, self.affinity)
             nearest = index[:, : targets["affinity"].shape[1]]

@@ -4,7 +4,6 @@ Fine-tuning an embedding sharpens the clusters it starts from and does not repai
 the start decides. Shared by the estimators; nothing here sees a label.
 """
 
-import contextlib
 import warnings
 from collections.abc import Callable
 from itertools import combinations
@@ -27,7 +26,7 @@ from .nn import StudentTAssignment
 
 _MAX_ROWS = 10_000  # that start partitions are computed on, and judged
 _BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors are taken for text
-_MANY_ROWS = 20_000  # from which approximate neighbours are worth their installation
+_MANY_ROWS = 20_000  # among which neighbours are looked for; the search is quadratic
 _TINY = float(np.finfo(np.float32).tiny)
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
 _SPECTRAL_ROWS = 2_000  # of a spectral start
@@ -106,10 +105,13 @@ def rows_as_features(
     return reduced
 
 
-def nearest_neighbors(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest other rows of each row.
+def nearest_neighbors(
+    features: np.ndarray, n_neighbors: int, random_state: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest other rows of each row, in time that grows linearly from 20 000 rows on.
 
-    Exact; approximate by pynndescent where that is installed and there are many rows.
+    Among more rows the search is approximate, by pynndescent where that is installed, else it is
+    exact among 20 000 of them.
 
     Parameters
     ----------
@@ -117,6 +119,8 @@ def nearest_neighbors(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarra
         Points.
     n_neighbors : int
         At most n - 1, or so many are found.
+    random_state : numpy.random.RandomState
+        Draws the rows among which many rows are looked for, or seeds the approximate search.
 
     Returns
     -------
@@ -124,19 +128,27 @@ def nearest_neighbors(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarra
         Euclidean, ascending.
     index : int64 ndarray of shape (n, n_neighbors)
     """
-    n_neighbors = min(n_neighbors, len(features) - 1)
-    if len(features) > _MANY_ROWS:
-        with contextlib.suppress(ImportError):
-            from pynndescent import NNDescent
+    n = len(features)
+    n_neighbors = min(n_neighbors, n - 1)
+    if n <= _MANY_ROWS:
+        found: tuple[np.ndarray, np.ndarray]
+        found = NearestNeighbors(n_neighbors=n_neighbors).fit(features).kneighbors()
+        return found
+    try:
+        from pynndescent import NNDescent
 
-            index, distances = NNDescent(
-                features, n_neighbors=n_neighbors + 1, random_state=0
-            ).neighbor_graph
-            # the row itself comes first, but for duplicates
-            return distances[:, 1:], index[:, 1:].astype(np.int64)
-    found: tuple[np.ndarray, np.ndarray]
-    found = NearestNeighbors(n_neighbors=n_neighbors).fit(features).kneighbors()
-    return found
+        graph = NNDescent(features, n_neighbors=n_neighbors + 1, random_state=random_state)
+        index, distances = graph.neighbor_graph
+    except ImportError:
+        some = np.sort(random_state.choice(n, _MANY_ROWS, replace=False))
+        nearest = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(features[some])
+        distances, among = nearest.kneighbors(features)
+        index = some[among]
+    # each row loses itself, or the last of its neighbours where it is not among them
+    lost = index == np.arange(n)[:, None]
+    lost[~lost.any(axis=1), -1] = True
+    shape = (n, n_neighbors)
+    return distances[~lost].reshape(shape), index[~lost].astype(np.int64).reshape(shape)
 
 
 def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:

@@ -47,6 +47,10 @@ def dual(**parameters):
     return small(DualAESpectral, **{"n_clusters": 4, "random_state": 0, **parameters})
 
 
+def neighbors_of(features, n_neighbors):
+    return nearest_neighbors(features, n_neighbors, np.random.RandomState(0))
+
+
 def normal(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
@@ -113,7 +117,7 @@ def test_a_head_reaches_the_smallest_eigenvalues():
     """Two moons, one fixed batch, the head alone: within 5 % of what eigenvectors give."""
     X, _ = make_moons(256, noise=0.05, random_state=0)
     k = 2
-    distances, index = nearest_neighbors(X, 6)
+    distances, index = neighbors_of(X, 6)
     affinity = neighbor_affinity(torch.from_numpy(distances**2), "probabilistic")
     index = torch.from_numpy(index[:, :5])
     W = torch.zeros(256, 256, dtype=torch.float64).scatter_(1, index, affinity)
@@ -344,7 +348,7 @@ def test_second_views_are_neighbors_where_nothing_is_augmented():
     dual(n_neighbors=3, callbacks=[Targets()]).fit(X)
     partners = dict(seen)["pretrain"]["partners"].numpy()
     scaled = X - X.mean(axis=0)
-    np.testing.assert_array_equal(partners, nearest_neighbors(scaled.astype(np.float32), 3)[1])
+    np.testing.assert_array_equal(partners, neighbors_of(scaled.astype(np.float32), 3)[1])
     seen.clear()
     dual(image_shape=(8, 8), callbacks=[Targets()]).fit(X)
     assert dict(seen)["pretrain"] == {}
@@ -366,42 +370,53 @@ def test_neighbors_are_those_of_the_latents():
 
     dual(n_neighbors=4, callbacks=[Targets()]).fit(X)
     ((z, index),) = found
-    np.testing.assert_array_equal(index, nearest_neighbors(z, 5)[1][:, :4])
+    np.testing.assert_array_equal(index, neighbors_of(z, 5)[1][:, :4])
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), np.sqrt(4), rtol=1e-5)
 
 
-def test_many_rows_take_pynndescent(monkeypatch):
+def test_neighbors_of_many_rows(monkeypatch):
+    """Some are looked for among all; pynndescent takes their place where it is installed."""
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    all_distances = np.linalg.norm(X[:, None] - X, axis=2)
+    exact = neighbors_of(X, 4)
+    monkeypatch.setattr(_partition, "_MANY_ROWS", 20)
+    monkeypatch.setitem(sys.modules, "pynndescent", None)  # not installed
+    distances, index = neighbors_of(X, 4)
+    assert index.shape == (50, 4)
+    assert index.dtype == np.int64
+    assert len(np.unique(index)) <= 20
+    assert (index != np.arange(50)[:, None]).all()
+    np.testing.assert_allclose(distances, np.take_along_axis(all_distances, index, axis=1))
+    assert (np.diff(distances) >= 0).all()
+    some = np.unique(index)
+    for row in range(50):
+        others = np.setdiff1d(some, row)
+        assert distances[row, 0] <= all_distances[row, others].min() + 1e-12
+
     calls = []
 
     class NNDescent:
         def __init__(self, features, n_neighbors, random_state):
-            calls.append((len(features), n_neighbors))
-            distances, index = nearest(features, n_neighbors - 1)
-            self.neighbor_graph = (
-                np.column_stack([np.arange(len(features)), index]).astype(np.int32),
-                np.column_stack([np.zeros(len(features)), distances]),
-            )
+            calls.append((len(features), n_neighbors, type(random_state)))
+            index = np.argsort(all_distances, axis=1)[:, :n_neighbors].astype(np.int32)
+            self.neighbor_graph = index, np.take_along_axis(all_distances, index, axis=1)
 
-    X = np.random.default_rng(0).normal(size=(50, 3))
-    nearest = nearest_neighbors
-    expected = nearest_neighbors(X, 4)
     monkeypatch.setitem(sys.modules, "pynndescent", types.SimpleNamespace(NNDescent=NNDescent))
-    nearest_neighbors(X, 4)
-    assert calls == []
+    distances, index = neighbors_of(X, 4)
+    assert calls == [(50, 5, np.random.RandomState)]
+    np.testing.assert_array_equal(index, exact[1])
+    np.testing.assert_allclose(distances, exact[0])
 
-    def exact(features, n_neighbors):
-        monkeypatch.setattr(_partition, "_MANY_ROWS", 1000)
-        return nearest_neighbors(features, n_neighbors)
 
-    nearest = exact
-    monkeypatch.setattr(_partition, "_MANY_ROWS", 40)
-    distances, index = nearest_neighbors(X, 4)
-    assert calls == [(50, 5)]
-    np.testing.assert_array_equal(index, expected[1])
-    np.testing.assert_allclose(distances, expected[0])
-    monkeypatch.setattr(_partition, "_MANY_ROWS", 40)
-    monkeypatch.setitem(sys.modules, "pynndescent", None)  # not installed
-    np.testing.assert_array_equal(nearest_neighbors(X, 4)[1], expected[1])
+def test_neighbors_of_duplicates(monkeypatch):
+    """A row need not be the first of those that are equal to it."""
+    X = np.repeat(np.random.default_rng(0).normal(size=(6, 2)), 8, axis=0)
+    monkeypatch.setitem(sys.modules, "pynndescent", None)
+    for many in (100, 30):
+        monkeypatch.setattr(_partition, "_MANY_ROWS", many)
+        _, index = neighbors_of(X, 3)
+        assert index.shape == (48, 3)
+        assert (index != np.arange(48)[:, None]).all()
 
 
 # ---------------------------------------------------------------- the spectral embedding

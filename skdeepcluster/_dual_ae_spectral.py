@@ -52,8 +52,7 @@ _LOOKS = 4  # at the neighbours, in the spectral phase
 _NOWHERE = 1e6  # coordinates of the center of a cluster that died
 # of the learning rate, in the spectral phase: the map that makes outputs orthonormal is steep
 _SPECTRAL_RATE = 1 / 3
-# the same where nothing is augmented. There, at 1/3, circles that the start had right lost arcs to
-# each other: the spectral loss does not see how long an arc is
+# the same where only the head is trained
 _CAREFUL_RATE = 1 / 10
 _LEAST_VARIANCE = 1e-6  # around a center; of orthonormal outputs, which have mean squares of 1
 _CONFIDENCE = 0.2  # weight of a sample's own entropy, of that of their mean
@@ -265,9 +264,10 @@ class DualAESpectral(BaseDeepClusterer):
 
     What departs from the paper, because it measured better: the estimate of mutual information
     by views, neighbours among all samples, a head that starts from a partition of the latents, and
-    the balance term. The variance of a latent is computed from its mean, so that any encoder
-    will do. Affinities of a sample sum to one, and the spectral loss (equation 15) is averaged over
-    samples, as in the authors' code, and not over pairs.
+    the balance term. Where views are neighbours, the spectral phase trains the head alone. The
+    variance of a latent is computed from its mean, so that any encoder will do. Affinities of a
+    sample sum to one, and the spectral loss (equation 15) is averaged over samples, as in the
+    authors' code, and not over pairs.
 
     score is minus the squared distance to the nearest center in the spectral embedding, plus the
     weighted reconstruction error: the spectral loss itself needs neighbours, which a new sample
@@ -468,8 +468,12 @@ class DualAESpectral(BaseDeepClusterer):
         cluster = Phase(
             "cluster",
             epochs,
-            (Step("joint", self._joint, trains=(*network, "prior", "assign")),),
-            (_SPECTRAL_RATE if self._augments() else _CAREFUL_RATE) * rate,
+            (
+                Step("joint", self._joint, trains=(*network, "prior", "assign"))
+                if self._joint_training()
+                else Step("spectral", self._head_alone, trains=("prior", "assign")),
+            ),
+            (_SPECTRAL_RATE if self._joint_training() else _CAREFUL_RATE) * rate,
             schedule=one_cycle if annealed else constant,
             setup=self._clusters_of_latents,
             refresh=self._graph,
@@ -566,11 +570,8 @@ class DualAESpectral(BaseDeepClusterer):
 
     def _imitate(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
         """Divergence of the head's posterior from the start partition."""
-        module.encoder.eval()  # neither statistics nor dropout: it is not trained here
         with torch.autocast(batch.x.device.type, enabled=False):
-            with torch.no_grad():
-                z = module.latent(batch.x)
-            p = module.assign.posterior(z)
+            p = module.assign.posterior(_fixed_latents(module, batch.x))
         return {"imitation": kl_divergence(batch.targets["p"], p).mean()}
 
     def _clusters_of_latents(self, run: Run) -> None:
@@ -621,24 +622,35 @@ class DualAESpectral(BaseDeepClusterer):
 
     def _joint(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
         """Equation 19: the autoencoder's losses, the mixture prior and the spectral loss."""
-        n = len(batch)
+        z = module.latent(self._views(batch))
+        losses = self._dual_losses(module, batch, batch.x, z)
+        with torch.autocast(z.device.type, enabled=False):
+            return losses | self._head_losses(module, z.float(), len(batch))
+
+    def _head_alone(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
+        """Mixture prior and spectral loss, on latents that stay as they are."""
+        with torch.autocast(batch.x.device.type, enabled=False):
+            z = _fixed_latents(module, self._views(batch))
+            return self._head_losses(module, z, len(batch))
+
+    def _views(self, batch: Batch) -> Tensor:
+        """The samples, a neighbour of each, and an augmented view of each."""
         views = [batch.x]
         if self.neighborhood == "global":
             views.append(_draw_neighbors(batch, "neighbors", batch.targets["affinity"]))
         if self._augments():
             views.append(batch.augment(batch.x))
-        z = module.latent(torch.cat(views))
-        losses = self._dual_losses(module, batch, batch.x, z)
-        with torch.autocast(z.device.type, enabled=False):
-            z = z.float()
-            p = module.assign.posterior(z)
-            losses["spectral"] = self._spectral(module.assign.orthonormal(p), z, n).float()
-            if self.prior_weight:
-                divergence = module.prior(z[:n], module.log_variance(z[:n]), p[:n])
-                losses["prior"] = self.prior_weight * divergence.mean()
-            if self.balance_weight:
-                balance = _CONFIDENCE * entropy(p).mean() - entropy(p.mean(dim=0))
-                losses["balance"] = self.balance_weight * balance
+        return torch.cat(views)
+
+    def _head_losses(self, module: DualAutoencoder, z: Tensor, n: int) -> dict[str, Tensor]:
+        p = module.assign.posterior(z)
+        losses = {"spectral": self._spectral(module.assign.orthonormal(p), z, n).float()}
+        if self.prior_weight:
+            divergence = module.prior(z[:n], module.log_variance(z[:n]), p[:n])
+            losses["prior"] = self.prior_weight * divergence.mean()
+        if self.balance_weight:
+            balance = _CONFIDENCE * entropy(p).mean() - entropy(p.mean(dim=0))
+            losses["balance"] = self.balance_weight * balance
         return losses
 
     def _spectral(self, y: Tensor, z: Tensor, n: int) -> Tensor:
@@ -669,6 +681,15 @@ class DualAESpectral(BaseDeepClusterer):
             module.decoder(latent), x
         )
 
+    def _joint_training(self) -> bool:
+        """Whether the autoencoder is trained with the head.
+
+        Where views are neighbours it has nothing more to learn. As it went on, two circles that
+        the start had right lost arcs to each other: the spectral loss does not see how long an
+        arc is.
+        """
+        return self.mutual_information != "views" or self._augments()
+
     def _augments(self) -> bool:
         """Whether there are augmented views in the spectral phase."""
         return self._resolve_augmentation() not in (None, "masking")
@@ -690,6 +711,13 @@ def _latents(run: Run) -> Tensor:
     latents = gather(parts, run.rows)
     run.module.train(training)
     return latents
+
+
+def _fixed_latents(module: DualAutoencoder, x: Tensor) -> Tensor:
+    """Latents of samples, where the encoder is not trained."""
+    module.encoder.eval()  # neither statistics nor dropout
+    with torch.no_grad():
+        return module.latent(x)
 
 
 def _draw_neighbors(batch: Batch, name: str, weights: Tensor | None = None) -> Tensor:

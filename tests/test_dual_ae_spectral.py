@@ -311,7 +311,7 @@ def columns(model, phase):
 )
 def test_every_term_can_be_switched_off(off, gone):
     every = {"prior_weight": 0.1, "mutual_information": "jensen-shannon"}
-    model = dual(**{**every, **off}).fit(digits()[0])
+    model = dual(**{"image_shape": (8, 8), **every, **off}).fit(digits()[0])
     stage_a = {"information", "reconstruction", "relative", "prior"}
     assert columns(model, "pretrain") == stage_a - gone
     assert columns(model, "cluster") == (stage_a | {"spectral", "balance"}) - gone
@@ -417,6 +417,22 @@ def test_neighbors_of_duplicates(monkeypatch):
         _, index = neighbors_of(X, 3)
         assert index.shape == (48, 3)
         assert (index != np.arange(48)[:, None]).all()
+
+
+@pytest.mark.parametrize("parameters", [{}, {"image_shape": (8, 8)}, {"mutual_information": None}])
+def test_the_encoder_rests_where_views_are_neighbors(parameters):
+    states = []
+
+    class States(Callback):
+        def on_train_begin(self, net, **kwargs):
+            if net.phase.name == "cluster":
+                states.append({k: v.clone() for k, v in net.module_.state_dict().items()})
+
+    model = dual(callbacks=[States()], **parameters).fit(digits()[0])
+    after = model.module_.state_dict()
+    moved = {k.split(".")[0] for k, v in states[0].items() if not torch.equal(v, after[k])}
+    joint = {"encoder", "decoder"} if parameters else set()
+    assert moved - {"log_variance", "discriminators", "prior"} == {"assign"} | joint
 
 
 # ---------------------------------------------------------------- the spectral embedding

@@ -469,7 +469,7 @@ class BaseDeepClusterer(
 
         Returns
         -------
-        embedding : ndarray of shape (n_samples, n_components)
+        embedding : ndarray of shape (n_samples, width of the embedding)
             Rows of numbers, float32 for float32 input, float64 otherwise.
         """
         X = self._check(X)
@@ -482,8 +482,8 @@ class BaseDeepClusterer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_components)
-            Embeddings.
+        X : array-like of shape (n_samples, width of the embedding)
+            Embeddings, as transform returns them.
 
         Returns
         -------
@@ -497,7 +497,7 @@ class BaseDeepClusterer(
         if X.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X has {X.shape[1]} columns, but the embedding has {self._n_features_out} "
-                "components: pass rows that transform returned, or cluster_centers_."
+                "columns: pass rows that transform returned, or cluster_centers_."
             )
         identity = Scaler("none", np.zeros(1), np.ones(1))
         embeddings = Rows(X, identity, None, self._device)
@@ -523,9 +523,9 @@ class BaseDeepClusterer(
         Returns
         -------
         score : float
-            The higher the better. Objectives with other weights or another
-            ``n_components`` are not comparable: to choose those, give GridSearchCV a
-            ``scoring``.
+            The higher the better. Objectives with other weights or another width of the
+            embedding are not comparable: to choose those, give GridSearchCV a ``scoring``. What
+            cannot be computed of a new sample stands in the Notes of the class.
         """
         total, count = 0.0, 0
         for where, x, z, q in self._stream(self._check(X), ordered=False):

@@ -98,9 +98,9 @@ class DualAESpectral(BaseDeepClusterer):
         in pretraining, a mixture of one for each cluster after it.
 
     balance_weight : float, default=1.0
-        Weight of a term that the paper does not have, as large as the entropy of the mean cluster
-        posterior, less a fifth of the mean entropy: it keeps clusters from emptying. Lower it where
-        clusters are of very unlike size.
+        How much clusters of like size are preferred, so that none empties; the paper has no such
+        term. Lower it where clusters are of very unlike size. It weighs minus the entropy of the
+        mean of the head's posteriors, plus a fifth of the mean of their entropies.
 
     affinity : {"probabilistic", "self-tuned", "gaussian"}, default="probabilistic"
         Weights of neighbours, see :func:`skdeepcluster.functional.neighbor_affinity`.
@@ -272,6 +272,10 @@ class DualAESpectral(BaseDeepClusterer):
     score is minus the squared distance to the nearest center in the spectral embedding, plus the
     weighted reconstruction error: the spectral loss itself needs neighbours, which a new sample
     does not have.
+
+    ``inverse_transform(transform(X))`` gives prototypes, not reconstructions, as the spectral
+    embedding tells little more than the cluster; with ``embedding="latent"`` it reconstructs.
+    predict_proba is near 0 or 1 and not calibrated.
 
     Clusters that are empty after training, or that die in it, raise a
     :class:`~sklearn.exceptions.ConvergenceWarning`; training that diverges raises

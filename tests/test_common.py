@@ -238,7 +238,7 @@ def test_inverse_transform_answers_in_the_units_of_the_data(model):
     decoded = model.inverse_transform(model.transform(X))
     assert np.square(decoded - X).mean() < 0.8 * np.square(X - X.mean(axis=0)).mean()
     assert model.inverse_transform(model.cluster_centers_).shape == (4, X.shape[1])
-    with pytest.raises(ValueError, match="components"):
+    with pytest.raises(ValueError, match="5 columns, but the embedding has 4 columns"):
         model.inverse_transform(np.zeros((2, model.n_components + 1)))
 
 

@@ -602,7 +602,7 @@ def test_labels_as_y_are_ignored(fitted):
 
 def test_inverse_transform_refuses_samples(fitted):
     refused(
-        lambda: fitted.inverse_transform(X), ValueError, "16 columns.*10 components", "transform"
+        lambda: fitted.inverse_transform(X), ValueError, "16 columns.*10 columns", "transform"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from . import __all__ as names
@@ -16,9 +16,11 @@ from . import _version
 from ._base import BaseDeepClusterer
 from .metrics import clustering_accuracy
 
+_DRAWN = 1000  # rows; t-SNE takes seconds for so many
+
 
 def main(arguments: list[str] | None = None) -> None:
-    """Cluster digits with every estimator, print a table and draw the first embedding.
+    """Cluster digits with every estimator, print a table and draw the embeddings.
 
     Parameters
     ----------
@@ -44,7 +46,12 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{'':20}{'ACC':>8}{'NMI':>8}{'ARI':>8}{'seconds':>10}")
     for name, accuracy, information, rand, seconds in rows:
         print(f"{name:20}{accuracy:8.3f}{information:8.3f}{rand:8.3f}{seconds:10.1f}")
-    _draw(deep, X, y, options.output)
+    accuracies = {name: accuracy for name, accuracy, *_ in rows}
+    spaces = {f"pixels: KMeans, ACC {accuracies['KMeans']:.3f}": X}
+    for model in deep:
+        name = type(model).__name__
+        spaces[f"{name}: ACC {accuracies[name]:.3f}"] = model.transform(X)
+    _draw(spaces, y, options.output)
 
 
 def _estimators() -> list[type[BaseDeepClusterer]]:
@@ -65,25 +72,28 @@ def _measure(model: Any, X: np.ndarray, y: np.ndarray) -> tuple[float, float, fl
     )
 
 
-def _draw(models: list[Any], X: np.ndarray, y: np.ndarray, path: str) -> None:
+def _draw(spaces: dict[str, np.ndarray], y: np.ndarray, path: str) -> None:
+    """A panel for each space, under its title."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         print('No picture: it needs matplotlib, pip install -c constraints.txt ".[plot]"')
         return
-    figure = Figure(figsize=(6 * len(models) + 6, 5.5), layout="constrained")
+    figure = Figure(figsize=(5 * len(spaces) + 1, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
-    spaces = {"pixels": X} | {type(model).__name__: model.transform(X) for model in models}
-    for axes, (name, space) in zip(
-        figure.subplots(1, len(spaces), squeeze=False)[0], spaces.items(), strict=True
-    ):
-        flat = PCA(2, random_state=0).fit_transform(space)
-        points = axes.scatter(*flat.T, c=y, cmap="tab10", s=6)
-        axes.set(title=f"{name}, first two principal components", xticks=[], yticks=[])
+    figure.suptitle("t-SNE of the space that each method clusters, colored by digit")
+    some = np.random.default_rng(0).permutation(len(y))[:_DRAWN]
+    panels = figure.subplots(1, len(spaces), squeeze=False)[0]
+    for axes, (title, space) in zip(panels, spaces.items(), strict=True):
+        # two principal components would show two of the orthogonal directions of a spectral
+        # embedding, and the other clusters on top of each other
+        flat = TSNE(max_iter=500, random_state=0).fit_transform(space[some])
+        points = axes.scatter(*flat.T, c=y[some], cmap="tab10", s=6)
+        axes.set(title=title, xticks=[], yticks=[])
     figure.colorbar(points, ax=axes, ticks=range(10), label="digit")
     figure.savefig(path, dpi=100)
-    print(f"Embedding drawn to {path}")
+    print(f"Embeddings drawn to {path}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from sklearn.metrics import silhouette_score
 
 from skdeepcluster import __main__, _base, _dcec, _dmae, _dual_ae_spectral
 
@@ -18,16 +21,44 @@ def quick(monkeypatch):
             monkeypatch.setattr(module, budget, 8)
 
 
-def test_table_and_picture(quick, capsys, tmp_path):
+@pytest.fixture
+def panels(monkeypatch):
+    """The panels of the pictures that are written."""
+    drawn = []
+    write = Figure.savefig
+
+    def savefig(figure, *args, **kwargs):
+        drawn.extend(figure.axes[:-1])  # the last one is the bar of colors
+        write(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return drawn
+
+
+def test_table_and_picture(quick, panels, capsys, tmp_path):
     picture = tmp_path / "digits.png"
     __main__.main(["--output", str(picture), "--seed", "1"])
     out, err = capsys.readouterr()
-    number = r"\s+0\.\d{3}"
+    accuracies = {}
     for name in ("KMeans", "SpectralClustering", "DCEC", "DMAE", "DualAESpectral"):
-        assert re.search(rf"^{name}{number}{number}{number}\s+\d+\.\d$", out, re.MULTILINE)
+        row = rf"^{name}\s+(0\.\d{{3}})\s+0\.\d{{3}}\s+0\.\d{{3}}\s+\d+\.\d$"
+        accuracies[name] = re.search(row, out, re.MULTILINE)[1]
     assert "DCEC" in err  # the progress bar
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert len(picture.read_bytes()) > 10_000
+    assert [axes.get_title() for axes in panels] == [
+        f"pixels: KMeans, ACC {accuracies['KMeans']}",
+        *(f"{name}: ACC {accuracies[name]}" for name in ("DCEC", "DMAE", "DualAESpectral")),
+    ]
+
+
+def test_picture_shows_clusters_in_orthogonal_directions(panels, tmp_path):
+    y = np.arange(300) % 10
+    embedding = np.eye(10)[y] + np.random.default_rng(0).normal(0, 0.1, (300, 10))
+    __main__._draw({"spectral": embedding}, y, str(tmp_path / "digits.png"))
+    (points,) = panels[0].collections
+    # two principal components: 0.32
+    assert silhouette_score(points.get_offsets(), points.get_array()) > 0.6
 
 
 def test_says_what_is_missing_without_matplotlib(quick, capsys, tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ._architecture import build_autoencoder
 from ._data import Rows, Scaler, check_X, resolve_image_shape
 from ._device import local_torch_seed, resolve_device, use_bfloat16
+from ._net import check_callbacks
 from ._partition import input_graph, is_bag_of_words, normalized_cut
 from ._phases import Phase, Run, forward_batches
 from ._sklearn import (
@@ -155,6 +156,7 @@ class BaseDeepClusterer(
                 f"{type(self).__name__}.fit got {', '.join(sorted(fit_params))}, but takes only X. "
                 "Samples cannot be weighted; pass labels, which are ignored, as y."
             )
+        check_callbacks(self.callbacks)
         again = self.warm_start and hasattr(self, "module_")
         if again:
             X, found = self._check(X), None
@@ -303,7 +305,7 @@ class BaseDeepClusterer(
             self.batch_size,
             self._augmentation(),
             use_bfloat16(self.precision, run.rows, run.module, own=own),
-            list(self.callbacks or []),
+            check_callbacks(self.callbacks),
             progress,
         )
 

@@ -2,16 +2,47 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from skorch import NeuralNet
+from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from ._data import Rows
 from ._phases import Batch, Phase, Run, Step
+
+
+def check_callbacks(callbacks: Sequence[Any] | None) -> list[Any]:
+    """The parameter ``callbacks`` of the estimators as a list, refused where skorch would fail.
+
+    Parameters
+    ----------
+    callbacks : sequence or None
+        Callbacks of skorch, classes of such, or pairs of a name and either.
+
+    Returns
+    -------
+    callbacks : list
+
+    Raises
+    ------
+    ValueError
+        If an item is none of these.
+    """
+    for item in callbacks or ():
+        named = isinstance(item, tuple | list) and len(item) == 2
+        callback = item[1] if named else item
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                f"callbacks holds {item!r}, which is no callback of skorch. Each item is an "
+                "instance or a subclass of skorch.callbacks.Callback, or a pair (name, callback): "
+                "derive a callback of yours from that class."
+            )
+    return list(callbacks or ())
 
 
 class ShuffledBatches:

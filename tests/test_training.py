@@ -386,6 +386,38 @@ def test_callbacks_change_nothing_by_being_there(estimator):
     assert_same_state(state(plain), state(watched))
 
 
+@each
+@pytest.mark.parametrize(
+    ("callback", "name"),
+    [(1, "1"), ("stop", "'stop'"), (("clip", 1), r"\('clip', 1\)"), (dict, "<class 'dict'>")],
+)
+def test_what_is_no_callback_is_refused_at_once(estimator, callback, name):
+    model = model_for(estimator, callbacks=[Recorder(), callback])
+    with pytest.raises(ValueError, match=f"callbacks holds {name}.*skorch.callbacks.Callback"):
+        model.fit(digits()[0])
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_partial_fit_refuses_what_is_no_callback():
+    X, _ = digits()
+    model = model_for(DMAE, architecture=None).partial_fit(X)
+    with pytest.raises(ValueError, match=r"callbacks holds 1.*skorch.callbacks.Callback"):
+        model.set_params(callbacks=[1]).partial_fit(X)
+
+
+@each
+def test_callbacks_may_be_classes_and_have_names(estimator, capsys):
+    """As in skorch."""
+
+    class Said(Callback):
+        def on_train_begin(self, net, **kwargs):
+            print(net.phase.name)
+
+    model = model_for(estimator, callbacks=(Said, ("again", Said())))
+    ran = phases_of(model.fit(digits()[0]))
+    assert capsys.readouterr().out.split() == [name for name in ran for _ in range(2)]
+
+
 # ---------------------------------------------------------------- memory
 
 

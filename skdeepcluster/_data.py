@@ -63,10 +63,11 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
             X = _flatten_images(np.asarray(X))
             if not reset and image_shape != estimator.image_shape_:
                 fitted = estimator.image_shape_
+                remedy = "Pass samples like those of fit, or X.reshape(len(X), -1) for flat rows."
                 raise ValueError(
                     f"X holds images of shape {image_shape}, but {type(estimator).__name__} was "
-                    f"fitted on {'images of shape ' + str(fitted) if fitted else 'vectors'}. Pass "
-                    "samples like those of fit, or X.reshape(len(X), -1) for flat rows."
+                    f"fitted on {'images of shape ' + str(fitted) if fitted else 'vectors'}. "
+                    f"{_if_channels_last(image_shape, fitted) or remedy}"
                 )
         elif len(X.shape) == 3:
             raise ValueError(
@@ -162,16 +163,33 @@ def resolve_image_shape(
             "product must be the number of features."
         )
     if found is None and shape[-1] in (1, 3, 4) and shape[0] > 4:
+        height, width, channels = shape
+        remedy = f"pass ({channels}, {height}, {width})"
+        if channels == 1:
+            remedy += f" or ({height}, {width})."
+        else:
+            remedy += (
+                f" where rows hold one channel after the other, else X.reshape(-1, {height}, "
+                f"{width}, {channels}).transpose(0, 3, 1, 2) without image_shape."
+            )
         raise ValueError(
             f"image_shape={tuple(image_shape)} looks like channels last. It is (channels, height, "
-            "width): reshape to images, X.transpose(0, 3, 1, 2), and leave image_shape out."
+            f"width): {remedy}"
         )
     if found is not None and shape != found:
+        remedy = "Drop image_shape: 4-D input carries its own."
         raise ValueError(
             f"image_shape={tuple(image_shape)} but X holds images of shape {found}. "
-            "Drop image_shape: 4-D input carries its own."
+            f"{_if_channels_last(found, shape) or remedy}"
         )
     return shape
+
+
+def _if_channels_last(found: tuple[int, ...], expected: tuple[int, ...] | None) -> str:
+    """The remedy for images of a shape that is the expected one with channels last, else ""."""
+    if expected is None or found != (*expected[1:], expected[0]):
+        return ""
+    return "Channels come before height and width: pass X.transpose(0, 3, 1, 2)."
 
 
 @dataclass(frozen=True)

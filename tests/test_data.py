@@ -601,9 +601,7 @@ def test_labels_as_y_are_ignored(fitted):
 
 
 def test_inverse_transform_refuses_samples(fitted):
-    refused(
-        lambda: fitted.inverse_transform(X), ValueError, "16 columns.*10 columns", "transform"
-    )
+    refused(lambda: fitted.inverse_transform(X), ValueError, "16 columns.*10 columns", "transform")
 
 
 @pytest.mark.parametrize("method", [*METHODS, "inverse_transform"])
@@ -1036,7 +1034,26 @@ def test_the_score_is_the_mean_over_rows():
     assert model.score(X) == pytest.approx(np.mean(single), rel=1e-6)
 
 
-def test_image_shape_with_channels_last_is_refused():
-    X = np.random.default_rng(0).uniform(size=(20, 8 * 8 * 3))
-    with pytest.raises(ValueError, match=r"channels last.*transpose"):
-        tiny(image_shape=(8, 8, 3)).fit(X)
+@pytest.mark.parametrize(
+    ("image_shape", "remedy"),
+    [
+        ((8, 8, 1), r"pass \(1, 8, 8\) or \(8, 8\)"),
+        ((6, 8, 3), r"\(3, 6, 8\).*X\.reshape\(-1, 6, 8, 3\)\.transpose\(0, 3, 1, 2\)"),
+    ],
+)
+def test_image_shape_with_channels_last_is_refused(image_shape, remedy):
+    X = np.random.default_rng(0).uniform(size=(20, np.prod(image_shape)))
+    refused(
+        lambda: tiny(image_shape=image_shape).fit(X),
+        ValueError,
+        re.escape(f"image_shape={image_shape} looks like channels last"),
+        remedy,
+    )
+
+
+def test_images_with_channels_last_that_contradict_are_told_so(fitted_images):
+    """Of so few rows of pixels that they might be channels, where nothing says otherwise."""
+    last = IMAGES.transpose(0, 2, 3, 1)
+    remedy = r"X\.transpose\(0, 3, 1, 2\)"
+    refused(lambda: tiny(image_shape=(4, 4)).fit(last), ValueError, r"\(4, 4, 1\)", remedy)
+    refused(lambda: fitted_images.predict(last), ValueError, r"\(4, 4, 1\)", remedy)

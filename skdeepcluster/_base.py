@@ -422,6 +422,27 @@ class BaseDeepClusterer(
         centers = self.module_.assign.centers.detach().cpu().numpy()
         self.cluster_centers_ = centers[self._cluster_order].astype(_answer_dtype(X))
 
+    def fit_predict(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """Fit, and return the cluster of each training sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Training samples.
+        y : Ignored
+            Present for API consistency.
+        **fit_params : dict
+            None is supported, see fit.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            The attribute ``labels_``.
+        """
+        self.fit(X, y, **fit_params)
+        return self.labels_
+
     # ---------------------------------------------------------------- inference
 
     def predict(self, X: Any) -> np.ndarray:

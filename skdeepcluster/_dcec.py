@@ -33,6 +33,11 @@ class DCEC(BaseDeepClusterer):
     centers, and then network and centers are trained together: the reconstruction keeps
     the embedding honest while a self-sharpening target draws samples to their centers.
 
+    Change first what says what the samples are: `image_shape` for images in flat rows, and
+    `augmentation` where turned or sheared images would be of another cluster, or where you know
+    changes that leave a vector in its cluster. Then `n_init`, where values of `random_state`
+    disagree, and `pretrain_epochs` and `max_epochs`, for time. `gamma` comes after those.
+
     Parameters
     ----------
     n_clusters : int, default=4
@@ -65,7 +70,7 @@ class DCEC(BaseDeepClusterer):
     hidden_units : "auto" or tuple of int, default="auto"
         Widths of the encoder's hidden layers where the architecture is "mlp"; the decoder
         mirrors them. "auto" is ``(512, 256)``, the first less for data of more than
-        7812 features.
+        7812 features. Other architectures do not read it.
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat
@@ -173,11 +178,11 @@ class DCEC(BaseDeepClusterer):
     history_ : list of dict
         A row for each epoch of the start that was kept and of the last phase: "phase",
         "epoch", the mean of each loss as it enters the objective, "label_change" (share of
-        labels) and "cluster_sizes" where the target was updated, "collapsed" where training
-        stopped for that. ``pandas.DataFrame(history_)`` is a table.
+        labels; nan in a row where the target was not updated), "cluster_sizes" (None there),
+        "collapsed" where training stopped for that. ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
-        Number of those epochs.
+        Number of rows of ``history_``: epochs of all phases, not of the last one alone.
 
     converged_ : bool
         Whether the stop rule (`tol`) ended the clustering phase.

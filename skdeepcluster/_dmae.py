@@ -52,6 +52,12 @@ class DMAE(BaseDeepClusterer):
     A mixture whose components fall off with any dissimilarity, ``exp(-alpha d(z, center))``,
     on the samples themselves or on the embedding of an autoencoder that is trained with it.
 
+    Change first what says what the samples are: `dissimilarity`, with ``architecture=None`` for a
+    few columns; with a network `image_shape` for images in flat rows, and `augmentation` where
+    turned or sheared images would be of another cluster. Then `n_init`, where values of
+    `random_state` disagree, and `alpha`, to see doubt in predict_proba. The weights come after
+    those.
+
     Parameters
     ----------
     n_clusters : int, default=4
@@ -112,7 +118,7 @@ class DMAE(BaseDeepClusterer):
     hidden_units : "auto" or tuple of int, default="auto"
         Widths of the encoder's hidden layers where the architecture is "mlp"; the decoder
         mirrors them. "auto" is ``(512, 256)``, the first less for data of more than
-        7812 features; the paper's are ``(500, 500, 2000)``.
+        7812 features; the paper's are ``(500, 500, 2000)``. Other architectures do not read it.
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat
@@ -235,11 +241,13 @@ class DMAE(BaseDeepClusterer):
     history_ : list of dict
         A row for each epoch of the start that was kept and of the last phase: "phase",
         "epoch", the mean of each loss as it enters the objective, "label_change" (share of
-        labels) and "cluster_sizes" where the responsibilities were updated, "collapsed" where
-        training stopped for that. ``pandas.DataFrame(history_)`` is a table.
+        labels; nan in a row where the responsibilities were not updated, and of partial_fit),
+        "cluster_sizes" (None there), "collapsed" where training stopped for that.
+        ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
-        Number of those epochs.
+        Number of rows of ``history_``: epochs of all phases, not of the last one alone, and
+        calls of partial_fit.
 
     converged_ : bool
         Whether the stop rule (`tol`) ended the clustering phase.

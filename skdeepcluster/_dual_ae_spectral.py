@@ -66,6 +66,11 @@ class DualAESpectral(BaseDeepClusterer):
     the leading eigenvectors of their neighbour graph: what spectral clustering computes of the
     training samples, as a network that takes any sample. Clusters are k-means of its outputs.
 
+    Change first what says what the samples are: `image_shape` for images in flat rows,
+    `augmentation` where cropped or turned images would be of another cluster, `balance_weight`
+    where clusters are of very unlike size, and `init` for vectors. Then `n_init`, where values of
+    `random_state` disagree. `n_neighbors` and the other weights come after those.
+
     Parameters
     ----------
     n_clusters : int, default=4
@@ -127,7 +132,7 @@ class DualAESpectral(BaseDeepClusterer):
     hidden_units : "auto" or tuple of int, default="auto"
         Widths of the encoder's hidden layers where the architecture is "mlp"; the decoder
         mirrors them. "auto" is ``(512, 256)``, the first less for data of more than
-        7812 features.
+        7812 features. Other architectures do not read it.
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat
@@ -231,11 +236,11 @@ class DualAESpectral(BaseDeepClusterer):
     history_ : list of dict
         A row for each epoch of the start that was kept and of the last phase: "phase",
         "epoch", the mean of each loss as it enters the objective, "label_change" (share of
-        labels) and "cluster_sizes" where the neighbours were updated, "collapsed" where training
-        stopped for that. ``pandas.DataFrame(history_)`` is a table.
+        labels; nan in a row where the neighbours were not updated), "cluster_sizes" (None there),
+        "collapsed" where training stopped for that. ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
-        Number of those epochs.
+        Number of rows of ``history_``: epochs of all phases, not of the last one alone.
 
     converged_ : bool
         Whether the stop rule (`tol`) ended the spectral phase.

@@ -131,7 +131,8 @@ def check_method_docstrings(name, model):
     cls = type(model)
     methods = [m for m in dir(cls) if not m.startswith("_") and callable(getattr(cls, m))]
     ours = [m for m in methods if getattr(cls, m).__module__.startswith("skdeepcluster")]
-    assert {"fit", "predict", "transform", "score"} <= set(ours)
+    # scikit-learn's fit_predict says that labels are int64
+    assert {"fit", "fit_predict", "predict", "transform", "score"} <= set(ours)
     for method in ours:
         path = f"{cls.__module__}.{cls.__qualname__}.{method}"
         ignored = {"RT02", "GL01", "GL02", "EX01", "SA01", "ES01"}
@@ -423,6 +424,10 @@ def test_history(model):
     assert sum(last["cluster_sizes"]) == len(model.labels_)
     assert sorted(last["cluster_sizes"]) == sorted(np.bincount(model.labels_, minlength=4))
     assert 0 <= last["label_change"] <= 1
+    # in rows where nothing was looked at, as those of pretraining
+    unknown = table["label_change"].isna()
+    assert unknown[table["phase"] == "pretrain"].all()
+    assert (unknown == table["cluster_sizes"].isna()).all()
 
 
 # ---------------------------------------------------------------- data

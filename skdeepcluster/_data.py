@@ -346,10 +346,12 @@ class Rows(Dataset):  # type: ignore[type-arg]
 
     def take(self, index: np.ndarray) -> Tensor:
         """The samples at `index`, of shape ``(len(index), *sample_shape)``."""
+        # index_select: on CPU, brackets take twice as long
         if self._scaled is not None:
-            batch = self._scaled[torch.from_numpy(index).to(self._scaled.device)]
+            batch = self._scaled.index_select(0, torch.from_numpy(index).to(self._scaled.device))
         elif self._view is not None:
-            batch = self._view[torch.from_numpy(index)].sub_(self._shift).mul_(self._factor)
+            batch = self._view.index_select(0, torch.from_numpy(index))
+            batch.sub_(self._shift).mul_(self._factor)
         else:
             rows = self.X[index]
             batch = torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))

@@ -1,8 +1,9 @@
 """Deep clustering with the interface of scikit-learn, on PyTorch."""
 
+from ._dccs import DCCS
 from ._dcec import DCEC
 from ._dmae import DMAE
 from ._dual_ae_spectral import DualAESpectral
 from ._version import __version__
 
-__all__ = ["DCEC", "DMAE", "DualAESpectral", "__version__"]
+__all__ = ["DCCS", "DCEC", "DMAE", "DualAESpectral", "__version__"]

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ._data import Rows
-from .nn import glorot_, mlp_autoencoder
+from .nn import glorot_
 
 _WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
 
@@ -23,7 +23,7 @@ def build_autoencoder(
     hidden_units: Any,
     seed: int,
     *,
-    convolutional: Callable[[Sequence[int], int], tuple[nn.Module, nn.Module]],
+    builders: Mapping[str, Callable[..., tuple[nn.Module, nn.Module]]],
     small_image: int,
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder for the samples, ours initialised from the seed.
@@ -36,8 +36,9 @@ def build_autoencoder(
         Training samples.
     seed : int
         Of the weights.
-    convolutional : callable
-        Makes what "conv" stands for, from sample shape and `n_components`.
+    builders : mapping of str to callable
+        What the names of architectures stand for: each makes a pair from sample shape and
+        `n_components`, "mlp" also from the widths of the hidden layers.
     small_image : int
         Pixels of an image up to which "auto" is "mlp".
 
@@ -57,17 +58,15 @@ def build_autoencoder(
     if architecture == "auto":
         small = not images or math.prod(shape[1:]) <= small_image
         architecture = "mlp" if small else "conv"
-    if architecture == "conv" and not images:
+    if isinstance(architecture, str) and architecture != "mlp" and not images:
         raise ValueError(
-            "architecture='conv' needs images: pass X of shape (n_samples, channels, height, "
-            "width), or flat rows with image_shape=(channels, height, width)."
+            f"architecture={architecture!r} needs images: pass X of shape (n_samples, channels, "
+            "height, width), or flat rows with image_shape=(channels, height, width)."
         )
     if isinstance(architecture, str):
         generator = torch.Generator().manual_seed(seed)
-        if architecture == "conv":
-            pair = convolutional(shape, n_components)
-        else:
-            pair = mlp_autoencoder(shape, n_components, _widths(hidden_units, rows.X.shape[1]))
+        widths = [_widths(hidden_units, rows.X.shape[1])] if architecture == "mlp" else []
+        pair = builders[architecture](shape, n_components, *widths)
         for part in pair:
             glorot_(part, generator)
         return pair
@@ -114,7 +113,7 @@ def _check_autoencoder(pair: Any, rows: Rows, n_components: int) -> None:
         if tuple(z.shape) != (2, n_components):
             raise ValueError(
                 f"The encoder maps samples of shape {tuple(x.shape)} to {tuple(z.shape)}; "
-                f"(2, n_components={n_components}) is needed. Change n_components or the encoder."
+                f"(2, {n_components}) is needed. Change n_components or the encoder."
             )
         x_hat = decoder.cpu()(z)
     if x_hat.shape != x.shape:

@@ -36,7 +36,7 @@ from ._sklearn import (
 from ._start import OVERCLUSTER_UPDATES, PRETRAIN_UPDATES, overclustered_round, pretraining
 from ._training import InterruptedTraining, Progress, Trainer, warn_collapse
 from .augment import random_affine, random_crop, random_masking
-from .nn import conv_autoencoder
+from .nn import conv_autoencoder, mlp_autoencoder
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -93,12 +93,11 @@ class BaseDeepClusterer(
     )
 
     _shortest_epoch: ClassVar[int] = 8  # batches; an "auto" budget counts one of less as so many
-    # what "auto" and "conv" stand for on images
+    _vector_init: ClassVar[str] = "overclustered"  # what "auto" stands for on vectors
+    # and on images
     _image_augmentation: ClassVar[str] = "affine"
+    _image_init: ClassVar[str] = "overclustered"
     _small_image: ClassVar[int] = 32 * 32  # up to which an MLP was as accurate, and faster
-    _conv_autoencoder: ClassVar[Callable[..., tuple[nn.Module, nn.Module]]] = staticmethod(
-        conv_autoencoder
-    )
 
     module_: Any
     labels_: np.ndarray
@@ -209,6 +208,7 @@ class BaseDeepClusterer(
         judge = None
         if not again and (self._resolve_init() in ("graph", "overclustered") or n_init > 1):
             judge = input_graph(rows, np.random.RandomState(seed))
+        constants = self._constants(rows, np.random.RandomState(seed))
         epochs = n_init * sum(phase.epochs for phase in start) + last.epochs
         progress = Progress(int(self.verbose), type(self).__name__, epochs)
         trainer: Trainer | None = None
@@ -217,7 +217,7 @@ class BaseDeepClusterer(
             for number, own in enumerate(seeds, 1):
                 progress.part = f" {number}/{n_init}" if n_init > 1 else ""
                 with local_torch_seed(own, rows.device):
-                    run = Run(self._initial_module(rows, own, again), rows, judge)
+                    run = Run(self._initial_module(rows, own, again), rows, judge, constants)
                     trainer = self._trainer(run, progress)
                     self._train_start(trainer, start, own)
                 started.append(trainer)
@@ -280,6 +280,10 @@ class BaseDeepClusterer(
         if last.refresh is not None:
             last.refresh(trainer.run)
 
+    def _constants(self, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
+        """What the losses need to know of each sample, the same in every start and phase."""
+        return {}
+
     def _initial_module(self, rows: Rows, seed: int, again: bool) -> nn.Module:
         """The module of the last fit, or a new one, on the device of the samples."""
         if again:
@@ -292,11 +296,15 @@ class BaseDeepClusterer(
                     self._width(),
                     self.hidden_units,
                     seed,
-                    convolutional=self._conv_autoencoder,
+                    builders=self._builders(),
                     small_image=self._small_image,
                 )
             )
         return module.to(rows.device)
+
+    def _builders(self) -> dict[str, Callable[..., tuple[nn.Module, nn.Module]]]:
+        """What the names of architectures stand for."""
+        return {"mlp": mlp_autoencoder, "conv": conv_autoencoder}
 
     def _trainer(self, run: Run, progress: Progress) -> Trainer:
         own = isinstance(self.architecture, str)
@@ -368,9 +376,11 @@ class BaseDeepClusterer(
 
     def _resolve_init(self) -> str:
         """What ``init`` stands for on this data."""
-        if self.init == "auto":
-            return "graph" if self._bag_of_words else "overclustered"
-        return str(self.init)
+        if self.init != "auto":
+            return str(self.init)
+        if self._bag_of_words:
+            return "graph"
+        return self._vector_init if self.image_shape_ is None else self._image_init
 
     def _labels_stable(self, run: Run) -> bool:
         """Stop when fewer than `tol` of the labels changed (Guo et al. 2017, section 3.4)."""
@@ -420,7 +430,7 @@ class BaseDeepClusterer(
 
     def _set_centers(self, X: Any) -> None:
         centers = self.module_.assign.centers.detach().cpu().numpy()
-        self.cluster_centers_ = centers[self._cluster_order].astype(_answer_dtype(X))
+        self.cluster_centers_ = centers[self._cluster_order].astype(answer_dtype(X))
 
     def fit_predict(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
         """Fit, and return the cluster of each training sample.
@@ -478,7 +488,7 @@ class BaseDeepClusterer(
         """
         X = self._check(X)
         return np.concatenate([q.cpu().numpy() for *_, q in self._stream(X)]).astype(
-            _answer_dtype(X)
+            answer_dtype(X)
         )
 
     def transform(self, X: Any) -> np.ndarray:
@@ -497,7 +507,7 @@ class BaseDeepClusterer(
         """
         X = self._check(X)
         return np.concatenate([z.cpu().numpy() for _, _, z, _ in self._stream(X)]).astype(
-            _answer_dtype(X)
+            answer_dtype(X)
         )
 
     def inverse_transform(self, X: Any) -> np.ndarray:
@@ -622,5 +632,6 @@ def _augment_by(
     return augmented
 
 
-def _answer_dtype(X: Any) -> type[np.floating[Any]]:
+def answer_dtype(X: Any) -> type[np.floating[Any]]:
+    """Of what is answered about `X`: float32 for float32, else float64."""
     return np.float32 if X.dtype == np.float32 else np.float64

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ._base import BaseDeepClusterer
-from ._data import INFERENCE_BATCH
+from ._data import INFERENCE_BATCH, Rows
 from ._partition import nearest_neighbors, rows_as_features, start_partition
 from ._phases import Batch, Phase, Run, Step, gather
 from ._sklearn import Interval, StrOptions
@@ -354,7 +354,7 @@ class DualAESpectral(BaseDeepClusterer):
     _shortest_epoch = 3
     _image_augmentation = "crop"
     _small_image = 0
-    _conv_autoencoder = staticmethod(dual_conv_autoencoder)
+    _vector_init, _image_init = "spectral", "graph"
 
     def __init__(
         self,
@@ -427,6 +427,9 @@ class DualAESpectral(BaseDeepClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
+    def _builders(self) -> dict[str, Callable[..., tuple[nn.Module, nn.Module]]]:
+        return super()._builders() | {"conv": dual_conv_autoencoder}
+
     def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
         width = self._width()
         discriminators: dict[str, nn.Module] = {}
@@ -456,7 +459,6 @@ class DualAESpectral(BaseDeepClusterer):
             (Step("autoencoder", self._represent, trains=network),),
             rate,
             schedule=one_cycle if annealed else constant,
-            setup=self._partners,
             whole_batches=True,
             cached=True,
             augment=random_masking if masking else None,
@@ -494,20 +496,20 @@ class DualAESpectral(BaseDeepClusterer):
 
     # ---------------------------------------------------------------- stage A: the dual autoencoder
 
-    def _partners(self, run: Run) -> dict[str, Tensor] | None:
+    def _constants(self, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
         """Neighbours in the input, for second views where nothing is augmented."""
         if self.mutual_information != "views" or self._resolve_augmentation() is not None:
-            return None
-        features = rows_as_features(run.rows, np.arange(len(run.rows)), run.random_state)
-        _, index = nearest_neighbors(features, self.n_neighbors, run.random_state)
-        return {"partners": torch.from_numpy(index).to(run.rows.device)}
+            return {}
+        features = rows_as_features(rows, np.arange(len(rows)), random_state)
+        _, index = nearest_neighbors(features, self.n_neighbors, random_state)
+        return {"partners": torch.from_numpy(index).to(rows.device)}
 
     def _represent(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
         """Equation 13: the autoencoder's losses, and the divergence from a Gaussian prior."""
         views = [batch.augment(batch.x)]
         if self.mutual_information == "views":
-            other = _draw_neighbors(batch, "partners") if "partners" in batch.targets else batch.x
-            views.append(batch.augment(other))
+            partners = batch.targets.get("partners")
+            views.append(batch.augment(batch.x if partners is None else batch.neighbors(partners)))
         z = module.latent(torch.cat(views))
         losses = self._dual_losses(module, batch, views[0], z)
         if self.prior_weight:
@@ -646,7 +648,8 @@ class DualAESpectral(BaseDeepClusterer):
         """The samples, a neighbour of each, and an augmented view of each."""
         views = [batch.x]
         if self.neighborhood == "global":
-            views.append(_draw_neighbors(batch, "neighbors", batch.targets["affinity"]))
+            neighbors, affinity = batch.targets["neighbors"], batch.targets["affinity"]
+            views.append(batch.neighbors(neighbors, affinity))
         if self._augments():
             views.append(batch.augment(batch.x))
         return torch.cat(views)
@@ -703,12 +706,6 @@ class DualAESpectral(BaseDeepClusterer):
         """Whether there are augmented views in the spectral phase."""
         return self._resolve_augmentation() not in (None, "masking")
 
-    def _resolve_init(self) -> str:
-        if self.init == "auto":
-            vectors = self.image_shape_ is None and not self._bag_of_words
-            return "spectral" if vectors else "graph"
-        return str(self.init)
-
 
 @torch.no_grad()
 def _latents(run: Run) -> Tensor:
@@ -727,15 +724,6 @@ def _fixed_latents(module: DualAutoencoder, x: Tensor) -> Tensor:
     module.encoder.eval()  # neither statistics nor dropout
     with torch.no_grad():
         return module.latent(x)
-
-
-def _draw_neighbors(batch: Batch, name: str, weights: Tensor | None = None) -> Tensor:
-    """A neighbour of each sample of a batch, drawn by the weights."""
-    index = batch.targets[name]
-    if weights is None:
-        weights = torch.ones(index.shape, device=index.device)
-    drawn = index.gather(1, torch.multinomial(weights, 1)).squeeze(1)
-    return batch.rows.take(drawn.cpu().numpy())
 
 
 def _means(values: Tensor, p: Tensor) -> Tensor:

@@ -136,7 +136,10 @@ class PhaseNet(NeuralNet):
                 for parameter in getattr(self.module_, name).parameters()
             ]
             optimizer = torch.optim.Adam(
-                parameters, lr=self.lr, fused=self.run.rows.device.type in ("cpu", "cuda")
+                parameters,
+                lr=self.lr * step.rate,
+                betas=step.betas,
+                fused=self.run.rows.device.type in ("cpu", "cuda"),
             )
             setattr(self, f"{step.name}_optimizer_", optimizer)
         return self
@@ -169,7 +172,7 @@ class PhaseNet(NeuralNet):
         self.step_ = next(self._turns)
         factor = self.phase.schedule(min(1.0, self.updates_ / max(1, self.total_updates)))
         for group in self.optimizer_of(self.step_).param_groups:
-            group["lr"] = self.phase.learning_rate * factor
+            group["lr"] = self.phase.learning_rate * self.step_.rate * factor
         self.updates_ += 1
         return super().train_step(batch, **fit_params)
 

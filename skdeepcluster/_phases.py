@@ -21,7 +21,7 @@ class Batch:
     x : tensor of shape (b, *sample_shape)
         Scaled samples.
     targets : mapping of str to tensor of shape (b, ...)
-        What the phase's `refresh` returned, at these samples.
+        The run's constants and what the phase's `refresh` returned, at these samples.
     augment : callable
         From samples to randomly augmented samples; the identity where the estimator
         augments nothing.
@@ -37,6 +37,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x)
 
+    def neighbors(self, index: Tensor, weights: Tensor | None = None) -> Tensor:
+        """A neighbour of each sample, drawn from `index` (b, j) by `weights`, evenly by default."""
+        if weights is None:
+            weights = torch.ones(index.shape, device=index.device)
+        drawn = index.gather(1, torch.multinomial(weights, 1)).squeeze(1)
+        return self.rows.take(drawn.cpu().numpy())
+
 
 @dataclass
 class Run:
@@ -50,23 +57,29 @@ class Run:
         The training samples.
     judge : tuple of index and graph, or None
         Neighbour graph of the samples as they came in, where it is needed.
+    constants : dict of str to tensor of shape (n_samples, ...)
+        What is known of the samples from the beginning.
     others : list of ndarray of shape (n_samples, n_components)
         Embeddings of the samples by the other starts of the fit.
     random_state : numpy.random.RandomState
         For the inner scikit-learn calls.
     targets : dict of str to tensor of shape (n_samples, ...)
-        The last refresh.
+        The last refresh, and the constants.
     label_change : float
         Share of labels that differ between the last two epochs.
+    measures : dict of str to float
+        What the last refresh found, for ``history_``.
     """
 
     module: Any
     rows: Rows
     judge: tuple[np.ndarray, Any] | None = None
+    constants: dict[str, Tensor] = field(default_factory=dict)
     others: list[np.ndarray] = field(default_factory=list)
     random_state: np.random.RandomState = field(default_factory=np.random.RandomState)
     targets: dict[str, Tensor] = field(default_factory=dict)
     label_change: float = 1.0
+    measures: dict[str, float] = field(default_factory=dict)
 
     def embed(self) -> np.ndarray:
         """Embeddings of all samples, of shape (n_samples, n_components), float32."""
@@ -129,12 +142,18 @@ class Step:
         The submodules whose parameters the optimiser holds.
     repeat : int
         Consecutive batches this step takes before the next step of the phase has its turn.
+    rate : float
+        Of the optimiser, in units of the phase's learning rate.
+    betas : tuple of 2 floats
+        Decay of Adam's two averages.
     """
 
     name: str
     losses: Callable[[Any, Batch], dict[str, Tensor]]
     trains: tuple[str, ...]
     repeat: int = 1
+    rate: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 @dataclass(frozen=True)
@@ -150,7 +169,7 @@ class Phase:
     steps : tuple of Step
         Taken in turn, one batch each (or `repeat` batches).
     learning_rate : float
-        Of every step.
+        Of every step, times the step's own `rate`.
     schedule : callable
         From the share of the phase done, in [0, 1], to a factor on the learning rate.
     setup : callable, optional

@@ -138,7 +138,7 @@ class Trainer:
         run = self.run
         run.random_state = np.random.RandomState(seed)
         torch.manual_seed(seed)  # for draws that are not ours, as dropout's
-        run.targets = {}
+        run.targets, run.measures = dict(run.constants), {}
         first_targets = phase.setup(run) if phase.setup is not None else {}
         labels, sizes = self._refresh(phase)
         run.targets |= first_targets or {}
@@ -163,6 +163,8 @@ class Trainer:
             if due and sizes is not None:
                 run.label_change = float(np.mean(labels != previous))
                 row |= {"label_change": run.label_change, "cluster_sizes": tuple(sizes.tolist())}
+            if due:
+                row |= run.measures
             self.history.append(row)
             self.progress.epoch(row)
             if guarded and _collapsed(sizes):
@@ -184,7 +186,7 @@ class Trainer:
     def _refresh(self, phase: Phase) -> tuple[Any, Any]:
         """New targets; hard labels and cluster sizes where there is an assignment."""
         if phase.refresh is not None:
-            self.run.targets = phase.refresh(self.run)
+            self.run.targets = self.run.constants | phase.refresh(self.run)
         if "q" not in self.run.targets:
             return None, None
         q = self.run.targets["q"]

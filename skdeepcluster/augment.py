@@ -168,3 +168,78 @@ def random_masking(
     """
     kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
     return x * kept
+
+
+def random_photo(
+    x: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    least_area: float = 0.4,
+    intensity: float = 0.4,
+) -> Tensor:
+    """Crop and mirror each photograph at random, change its light and the order of its colours.
+
+    Zhao et al. 2020, section 4.1 and their code: crop, flip, channel order before graying,
+    brightness and contrast.
+
+    Parameters
+    ----------
+    x : float tensor of shape (n, channels, height, width)
+        Images.
+    generator : torch.Generator, default=None
+        Source of randomness, on the device of `x`; torch's global one by default.
+    least_area : float, default=0.4
+        Smallest share of the image that a crop keeps, in (0, 1].
+    intensity : float, default=0.4
+        Largest relative change of brightness, and of contrast.
+
+    Returns
+    -------
+    tensor of the shape, dtype and device of `x`
+
+    Examples
+    --------
+    >>> import torch
+    >>> random_photo(torch.rand(4, 3, 8, 8)).shape
+    torch.Size([4, 3, 8, 8])
+    """
+    n, channels = x.shape[:2]
+    mirrored = torch.rand(n, 1, 1, 1, generator=generator, device=x.device) < 0.5
+    x = torch.where(mirrored, x.flip(3), x)
+    order = torch.rand(n, channels, generator=generator, device=x.device).argsort(dim=1)
+    x = x.gather(1, order[:, :, None, None].expand_as(x))
+    return random_crop(
+        x, generator, least_area=least_area, rotation=0.0, elastic=0.0, intensity=intensity
+    )
+
+
+def random_swap(
+    x: Tensor, generator: torch.Generator | None = None, *, share: float = 0.1
+) -> Tensor:
+    """Replace a random share of each sample's features by those of other samples of the batch.
+
+    The corruption of Yoon et al. 2020, section 4.1: each feature keeps its distribution.
+
+    Parameters
+    ----------
+    x : tensor of shape (n, ...)
+        Samples.
+    generator : torch.Generator, default=None
+        Source of randomness, on the device of `x`; torch's global one by default.
+    share : float, default=0.1
+        Probability of a feature to be replaced.
+
+    Returns
+    -------
+    tensor of the shape, dtype and device of `x`
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.arange(6.0).reshape(3, 2)
+    >>> bool((random_swap(x, share=1.0).sort(dim=0).values >= x.min(dim=0).values).all())
+    True
+    """
+    other = torch.randint(len(x), x.shape, generator=generator, device=x.device)
+    swapped = torch.rand(x.shape, generator=generator, device=x.device) < share
+    return torch.where(swapped, x.gather(0, other), x)

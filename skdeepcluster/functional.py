@@ -7,6 +7,7 @@ also not under autocast, which changes matrix products only: those that hold one
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -221,7 +222,62 @@ def jensen_shannon_loss(joint: Tensor, product: Tensor) -> Tensor:
     >>> jensen_shannon_loss(torch.zeros(1, 1), torch.zeros(1, 1))
     tensor([1.3863])
     """
-    return (softplus(-joint) + softplus(product)).flatten(1).mean(dim=1)
+    return (softplus(-joint) + softplus(product)).reshape(len(joint), -1).mean(dim=1)
+
+
+def softmax_divergence(logits: Tensor, other: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of each row's softmax from another's.
+
+    Zhao et al. 2020, equation 7, from logits: no logarithm of zero, and no gradient that a clipped
+    one would lose.
+
+    Parameters
+    ----------
+    logits, other : tensors of shape (n, k)
+        Logarithms of probabilities, up to a constant a row.
+
+    Returns
+    -------
+    tensor of shape (n,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> softmax_divergence(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, -99.0]]))
+    tensor([48.8069])
+    """
+    log_p, log_q = logits.log_softmax(dim=1), other.log_softmax(dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """How far the slope of a critic is from 1, at each point.
+
+    Gulrajani et al. 2017, equation 3; Zhao et al. 2020, equation 11.
+
+    Parameters
+    ----------
+    critic : callable
+        From points ``(n, m)`` to scores ``(n,)``, each of its own point only.
+    z : tensor of shape (n, m)
+        Points, between those that the critic is to tell apart.
+
+    Returns
+    -------
+    tensor of shape (n,)
+        Differentiable with respect to the critic's parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> gradient_penalty(lambda z: z @ torch.tensor([0.0, 3.0]), torch.zeros(1, 2))
+    tensor([4.])
+    """
+    z = z.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(z).sum(), z, create_graph=True)
+    # the root of a sum of zeros has no gradient
+    length = (slope.square().sum(dim=1) + 1e-12).sqrt()
+    return (length - 1.0).square()
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

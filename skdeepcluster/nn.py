@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import conv2d, normalize, pad
 
 from .dissimilarities import Dissimilarity, log_determinants
 from .functional import (
@@ -21,6 +21,9 @@ from .functional import (
 _CONV_CHANNELS = (32, 64, 128)  # Guo et al. 2017, section 4.2
 _CONV_KERNELS = (5, 5, 3)
 _LARGE_IMAGE = 24  # pixels a side from which Yang et al. 2019, table 2, have four layers
+_FEW_PLACES = 7  # a side, at which convolutions end; 5 of the paper's 28 x 28 pixels
+_FEW_BLOCKED_PLACES, _WIDEST_BLOCK = 6, 512  # the same of residual blocks, and their channels
+_LEAK = 0.2  # of rectifiers, Zhao et al. 2020
 _HEAD_UNITS = 256  # of the authors' script for pretraining; their later one has 1024
 
 
@@ -66,8 +69,20 @@ def _dense(widths: Sequence[int]) -> list[nn.Module]:
     return layers[:-1]
 
 
+def _normalized_dense(widths: Sequence[int]) -> list[nn.Module]:
+    """Linear layers, each normalised over the batch and rectified."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in itertools.pairwise(widths):
+        layers += [nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU()]
+    return layers
+
+
 def mlp_autoencoder(
-    input_shape: Sequence[int], n_components: int, hidden_units: Sequence[int]
+    input_shape: Sequence[int],
+    n_components: int,
+    hidden_units: Sequence[int],
+    *,
+    batch_norm: bool = False,
 ) -> tuple[nn.Module, nn.Module]:
     """Fully connected encoder and its mirror image.
 
@@ -81,6 +96,8 @@ def mlp_autoencoder(
     hidden_units : sequence of int
         Widths of the encoder's hidden layers. Xie et al. 2016 use
         ``(500, 500, 2000)``.
+    batch_norm : bool, default=False
+        Whether the hidden layers of the encoder are normalised over the batch.
 
     Returns
     -------
@@ -94,7 +111,8 @@ def mlp_autoencoder(
     torch.Size([5, 1, 8, 8])
     """
     widths = [math.prod(input_shape), *hidden_units, n_components]
-    encoder = nn.Sequential(nn.Flatten(), *_dense(widths))
+    hidden = _normalized_dense(widths[:-1]) if batch_norm else [*_dense(widths[:-1]), nn.ReLU()]
+    encoder = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-2], widths[-1]))
     decoder = nn.Sequential(*_dense(widths[::-1]), nn.Unflatten(1, tuple(input_shape)))
     return encoder, decoder
 
@@ -218,9 +236,346 @@ def dual_conv_autoencoder(
         channels = wider
     code = channels * math.ceil(height / 4) * math.ceil(width / 4)
     encoder = FeatureEncoder(nn.Sequential(*features), nn.Linear(code, n_components))
+    return encoder, _dense_decoder(input_shape, n_components)
+
+
+class Grayscale(nn.Module):
+    """The luminance of images of three channels (ITU-R BT.601).
+
+    Examples
+    --------
+    >>> import torch
+    >>> Grayscale()(torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 1, 4, 4])
+    """
+
+    weights: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.tensor([0.299, 0.587, 0.114]), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images ``(n, 1, height, width)`` of images ``(n, 3, height, width)``."""
+        return (x * self.weights.to(x)[:, None, None]).sum(dim=1, keepdim=True)
+
+
+class Sobel(nn.Module):
+    """Horizontal and vertical derivative of images, of the sum of their channels.
+
+    Kernels of 3 x 3 over 8, as in the code of Zhao et al. 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Sobel()(torch.arange(5.0).expand(1, 1, 5, 5))[0, :, 2, 2]
+    tensor([1., 0.])
+    """
+
+    kernels: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8.0
+        self.register_buffer("kernels", torch.stack([across, across.T])[:, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Derivatives ``(n, 2, height, width)`` of images."""
+        x = pad(x.sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        return conv2d(x, self.kernels.to(x))
+
+
+def _preprocessing(name: str | None, channels: int) -> tuple[list[nn.Module], int]:
+    """Layers before the first convolution, and the channels that they give."""
+    if name == "sobel":
+        return [*([Grayscale()] if channels == 3 else []), Sobel()], 2
+    if name == "grayscale" and channels == 3:
+        return [Grayscale()], 1
+    return [], channels
+
+
+def category_style_autoencoder(
+    input_shape: Sequence[int],
+    n_components: int,
+    *,
+    width: int = 32,
+    preprocessing: str | None = None,
+) -> tuple[nn.Module, nn.Module]:
+    """Convolutional encoder of DCCS for images of any size, with a decoder of dense layers.
+
+    Zhao et al. 2020, supplement, table 6: convolutions of 4 x 4 and stride 2, the second with twice
+    the channels of the first, a dense layer, all normalised over the batch. Without padding, as in
+    the authors' code, or with a padding of 1 for images under 24 pixels a side. Another
+    layer follows while a side has more than 7 places.
+
+    Parameters
+    ----------
+    input_shape : sequence of 3 ints
+        Channels, height and width.
+    n_components : int
+        Width of the embedding.
+    width : int, default=32
+        Channels of the first layer; of the dense layer 16 times as many. The paper's is 64.
+    preprocessing : {"grayscale", "sobel"} or None, default=None
+        What is done to an image first: :class:`Grayscale` where it has three channels,
+        or that and :class:`Sobel`.
+
+    Returns
+    -------
+    encoder, decoder : torch.nn.Module
+
+    Examples
+    --------
+    >>> import torch
+    >>> encoder, decoder = category_style_autoencoder((1, 28, 28), 60, width=64)
+    >>> x = torch.zeros(2, 1, 28, 28)
+    >>> encoder.features(x).shape, decoder(encoder(x)).shape
+    (torch.Size([2, 128, 5, 5]), torch.Size([2, 1, 28, 28]))
+    """
+    n_in, *side = input_shape
+    layers, n_in = _preprocessing(preprocessing, n_in)
+    padding = 1 if min(side) < _LARGE_IMAGE else 0
+    n_out = width
+    while n_out <= 2 * width or max(side) > _FEW_PLACES:
+        # a side of one pixel is as wide as it gets
+        tall, broad = (4 if s + 2 * padding >= 4 else 3 for s in side)
+        layers += [
+            nn.Conv2d(n_in, n_out, (tall, broad), 2, padding, bias=False),
+            nn.BatchNorm2d(n_out),
+            nn.LeakyReLU(_LEAK),
+        ]
+        side = [(s + 2 * padding - k) // 2 + 1 for s, k in zip(side, (tall, broad), strict=True)]
+        n_in, n_out = n_out, 2 * n_out
+    head = nn.Sequential(
+        nn.Linear(n_in * math.prod(side), 16 * width, bias=False),
+        nn.BatchNorm1d(16 * width),
+        nn.LeakyReLU(_LEAK),
+        nn.Linear(16 * width, n_components),
+    )
+    return FeatureEncoder(nn.Sequential(*layers), head), _dense_decoder(input_shape, n_components)
+
+
+def _dense_decoder(input_shape: Sequence[int], n_components: int) -> nn.Module:
     widths = (n_components, 256, 512, math.prod(input_shape))
-    decoder = nn.Sequential(*_dense(widths), nn.Unflatten(1, tuple(input_shape)))
-    return encoder, decoder
+    return nn.Sequential(*_dense(widths), nn.Unflatten(1, tuple(input_shape)))
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions of 3 x 3 beside a shortcut.
+
+    Zhao et al. 2020, supplement, tables 7 and 8.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels.
+    halve : bool
+        Whether places are averaged two by two.
+    first : bool, default=False
+        Whether the block sees the image: then nothing is normalised before its first convolution.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ResidualBlock(2, 4, halve=True)(torch.zeros(2, 2, 8, 8)).shape
+    torch.Size([2, 4, 4, 4])
+    """
+
+    def __init__(self, n_in: int, n_out: int, *, halve: bool, first: bool = False) -> None:
+        super().__init__()
+        before: list[nn.Module] = [] if first else [nn.BatchNorm2d(n_in), nn.ReLU()]
+        pool: list[nn.Module] = [nn.AvgPool2d(2, ceil_mode=True)] if halve else []
+        self.residual = nn.Sequential(
+            *before,
+            nn.Conv2d(n_in, n_out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(n_out),
+            nn.ReLU(),
+            nn.Conv2d(n_out, n_out, 3, padding=1, bias=False),
+            *pool,
+        )
+        project: list[nn.Module] = [nn.Conv2d(n_in, n_out, 1)] if halve or n_in != n_out else []
+        self.shortcut = nn.Sequential(*pool, *project)  # averaged first: the same for less work
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(n, n_out, ...)`` of maps ``(n, n_in, ...)``."""
+        y: Tensor = self.residual(x) + self.shortcut(x)
+        return y
+
+
+def residual_autoencoder(
+    input_shape: Sequence[int], n_components: int, *, preprocessing: str | None = None
+) -> tuple[nn.Module, nn.Module]:
+    """Residual encoder of DCCS for photographs, with a decoder of dense layers.
+
+    Zhao et al. 2020, supplement, tables 7 (32 x 32) and 8 (96 x 96): blocks that halve the
+    image until a side has at most 6 places, the last of 512 channels, then one more
+    block, an average and a dense layer.
+
+    Parameters
+    ----------
+    input_shape : sequence of 3 ints
+        Channels, height and width.
+    n_components : int
+        Width of the embedding.
+    preprocessing : {"grayscale", "sobel"} or None, default=None
+        See :func:`category_style_autoencoder`.
+
+    Returns
+    -------
+    encoder, decoder : torch.nn.Module
+
+    Examples
+    --------
+    >>> import torch
+    >>> encoder, decoder = residual_autoencoder((3, 32, 32), 60, preprocessing="grayscale")
+    >>> encoder.eval().features(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 512, 4, 4])
+    """
+    channels, *side = input_shape
+    layers, n_in = _preprocessing(preprocessing, channels)
+    depth = 1
+    while max(side) > _FEW_BLOCKED_PLACES * 2**depth:
+        depth += 1
+    for level in reversed(range(depth)):
+        n_out = max(_WIDEST_BLOCK // 2**level, 32)
+        layers.append(ResidualBlock(n_in, n_out, halve=True, first=level == depth - 1))
+        side = [math.ceil(s / 2) for s in side]
+        n_in = n_out
+    head = nn.Sequential(
+        nn.Unflatten(1, (n_in, *side)),
+        ResidualBlock(n_in, n_in, halve=False),
+        nn.BatchNorm2d(n_in),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(n_in, n_components),
+    )
+    return FeatureEncoder(nn.Sequential(*layers), head), _dense_decoder(input_shape, n_components)
+
+
+class Critic(nn.Module):
+    """Scores of vectors: two hidden layers, nothing normalised, linear output.
+
+    Zhao et al. 2020, supplement, table 9. The penalty is on the gradient at each sample, which
+    batch normalisation would couple (Gulrajani et al. 2017, section 4).
+
+    Parameters
+    ----------
+    n_features : int
+        Width of the vectors.
+    hidden_units : sequence of int
+        Widths of the hidden layers; the paper's are ``(1024, 512)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Critic(8, (5, 4))(torch.zeros(3, 8)).shape
+    torch.Size([3])
+    """
+
+    def __init__(self, n_features: int, hidden_units: Sequence[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for n_in, n_out in itertools.pairwise([n_features, *hidden_units]):
+            layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(_LEAK)]
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden_units[-1], 1))
+        glorot_(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Scores ``(n,)`` of vectors ``(n, n_features)``."""
+        scores: Tensor = self.layers(z).squeeze(1)
+        return scores
+
+
+class CategoryStyleNetwork(nn.Module):
+    """Encoder of a category and a style, with the networks that train it.
+
+    Zhao et al. 2020; ``forward`` is all that inference needs.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        From samples to ``(n, n_components)``: the logits of the categories, then the style. A
+        module ``encoder.features``, as :class:`FeatureEncoder` has it, is what the discriminator
+        sees beside the embedding, else the samples.
+    decoder : torch.nn.Module
+        From embeddings to samples.
+    critic : torch.nn.Module
+        Scores of embeddings.
+    discriminator : torch.nn.Module or None
+        Scores of features and embeddings, side by side.
+    prior : tensor of shape (n_clusters,)
+        Probabilities of the categories.
+    style_length : float, default=None
+        Of styles that are directions, as a Gaussian of many dimensions has them nearly; by
+        default they may have any.
+
+    Attributes
+    ----------
+    prior : tensor of shape (n_clusters,)
+        Probabilities of the categories.
+    prior_score : tensor of shape ()
+        The critic's mean score of draws from the prior.
+
+    Examples
+    --------
+    >>> import torch
+    >>> encoder, decoder = mlp_autoencoder((6,), 5, (8,))
+    >>> net = CategoryStyleNetwork(encoder, decoder, Critic(5, (4,)), None, torch.full((3,), 1 / 3))
+    >>> z, q = net(torch.zeros(2, 6))
+    >>> z.shape, q.shape
+    (torch.Size([2, 5]), torch.Size([2, 3]))
+    """
+
+    prior: Tensor
+    prior_score: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        critic: nn.Module,
+        discriminator: nn.Module | None,
+        prior: Tensor,
+        *,
+        style_length: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.critic = critic
+        self.discriminator = discriminator
+        self.register_buffer("prior", prior)
+        self.register_buffer("prior_score", torch.tensor(0.0))
+        self.style_length = style_length
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, logits ``(n, n_clusters)`` and styles of samples."""
+        if isinstance(self.encoder, FeatureEncoder):
+            features = self.encoder.features(x).flatten(1)
+            outputs = self.encoder.head(features)
+        else:
+            features, outputs = x.flatten(1), self.encoder(x)
+        n_clusters = len(self.prior)
+        style = outputs[:, n_clusters:].float()
+        if self.style_length is not None:
+            style = self.style_length * normalize(style, dim=1)
+        return features, outputs[:, :n_clusters].float(), style
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Categories and styles ``(n, n_components)`` of samples, side by side."""
+        _, logits, style = self.encode(x)
+        return torch.cat([logits.softmax(dim=1), style], dim=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding ``(n, n_components)`` and categories ``(n, n_clusters)``."""
+        z = self.embed(x)
+        return z, z[:, : len(self.prior)]
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Samples of embeddings."""
+        x: Tensor = self.decoder(embedding)
+        return x
 
 
 class StudentTAssignment(nn.Module):

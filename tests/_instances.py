@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from torch import nn
 
-from skdeepcluster import DCEC, DMAE, DualAESpectral
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 
 # estimator -> the parameters that make its budget small
 BUDGETS = {
@@ -18,6 +18,15 @@ BUDGETS = {
         "max_epochs": 3,
         "hidden_units": (32,),
         "information_weight": 0.1,
+    },
+    DCCS: {
+        "init": "graph",
+        "pretrain_epochs": 12,
+        "max_epochs": 20,
+        "hidden_units": (32,),
+        "critic_units": (16,),
+        "n_critic": 1,
+        "learning_rate": 2e-3,
     },
 }
 _SMALL = {"n_components": 4, "n_init": 1, "batch_size": 16}
@@ -74,7 +83,9 @@ _DIGITS = {
         "learning_rate": 5e-4,
         "max_epochs": 2,
     },
-    "modules": {"architecture": BatchNormPair()((64,), 4)},
+    "modules": lambda estimator: {
+        "architecture": BatchNormPair()((64,), encoder_width(small(estimator)))
+    },
 }
 
 
@@ -83,9 +94,21 @@ def small(estimator, **parameters):
     return estimator(**{**_SMALL, **BUDGETS[estimator], **parameters})
 
 
+def encoder_width(model):
+    """Outputs of the encoder."""
+    return model.n_components + (model.n_clusters if isinstance(model, DCCS) else 0)
+
+
+def embedding_width(model):
+    """Columns that transform answers."""
+    return model.n_clusters if isinstance(model, DualAESpectral) else encoder_width(model)
+
+
 def _instances(variants):
     return {
-        f"{estimator.__name__}-{name}": small(estimator, **parameters)
+        f"{estimator.__name__}-{name}": small(
+            estimator, **(parameters(estimator) if callable(parameters) else parameters)
+        )
         for estimator in ESTIMATORS
         for name, parameters in variants.items()
     }

@@ -11,7 +11,17 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from _instances import ALL, ANY_WIDTH, CHECKED, DEFAULTS, ESTIMATORS, SMALL, digits, small
+from _instances import (
+    ALL,
+    ANY_WIDTH,
+    CHECKED,
+    DEFAULTS,
+    ESTIMATORS,
+    SMALL,
+    digits,
+    embedding_width,
+    small,
+)
 from numpydoc import docscrape, validate
 from scipy import sparse
 from sklearn.base import clone
@@ -195,7 +205,7 @@ def test_labels_are_contiguous(model):
     assert model.labels_.dtype == np.int32
     used = np.unique(model.labels_)
     np.testing.assert_array_equal(used, np.arange(len(used)))
-    assert model.cluster_centers_.shape == (4, model.n_components)
+    assert model.cluster_centers_.shape == (4, embedding_width(model))
 
 
 @each
@@ -218,7 +228,7 @@ def test_answers_are_finite_and_typed(model):
         assert getattr(model, method)(X).dtype == np.float64
         assert getattr(single, method)(X.astype(np.float32)).dtype == np.float32
         assert np.isfinite(getattr(model, method)(X)).all()
-    assert model.transform(X).shape == (len(X), model.n_components)
+    assert model.transform(X).shape == (len(X), embedding_width(model))
     np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1.0, rtol=1e-5)
     assert isinstance(model.score(X), float)
     assert np.isfinite(model.score(X))
@@ -240,7 +250,7 @@ def test_inverse_transform_answers_in_the_units_of_the_data(model):
     assert np.square(decoded - X).mean() < 0.8 * np.square(X - X.mean(axis=0)).mean()
     assert model.inverse_transform(model.cluster_centers_).shape == (4, X.shape[1])
     with pytest.raises(ValueError, match="5 columns, but the embedding has 4 columns"):
-        model.inverse_transform(np.zeros((2, model.n_components + 1)))
+        model.inverse_transform(np.zeros((2, embedding_width(model) + 1)))
 
 
 @each_small
@@ -497,7 +507,7 @@ def test_duplicates_only(model):
     assert sorted(np.unique(model.labels_)) == [0, 1]
     np.testing.assert_array_equal(model.predict(X), model.labels_)
     np.testing.assert_array_equal(model.predict_proba(X).argmax(axis=1), model.labels_)
-    assert model.cluster_centers_.shape == (4, model.n_components)
+    assert model.cluster_centers_.shape == (4, embedding_width(model))
     assert all(warning.category is ConvergenceWarning for warning in record)
 
 
@@ -526,7 +536,7 @@ def test_feature_names_and_output_containers(model):
     model = fitted(model, frame)
     np.testing.assert_array_equal(model.feature_names_in_, frame.columns)
     assert model.n_features_in_ == 64
-    names = [f"{type(model).__name__.lower()}{i}" for i in range(model.n_components)]
+    names = [f"{type(model).__name__.lower()}{i}" for i in range(embedding_width(model))]
     assert model.get_feature_names_out().tolist() == names
     plain = model.transform(frame)
     as_pandas = model.set_output(transform="pandas").transform(frame)

@@ -355,7 +355,7 @@ def _pair(m=4, features=64):
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        (_pair(m=5), r"n_components=4"),
+        (_pair(m=5), r"\(2, 4\) is needed.*n_components"),
         (_pair(features=63), "decoder gives shape"),
         ((nn.Linear(64, 4),), "a pair"),
         ((1, 2), "a pair"),

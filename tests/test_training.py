@@ -9,7 +9,14 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from _instances import ESTIMATORS, OVERCLUSTERING, BatchNormPair, digits, small
+from _instances import (
+    ESTIMATORS,
+    OVERCLUSTERING,
+    BatchNormPair,
+    digits,
+    encoder_width,
+    small,
+)
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -525,15 +532,16 @@ def test_memory_serves_another_number_of_clusters(estimator, tmp_path):
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"architecture": BatchNormPair()((64,), 4)},
-        {"architecture": BatchNormPair()},
-        {"augmentation": torch.abs},
+        lambda width: {"architecture": BatchNormPair()((64,), width)},
+        lambda width: {"architecture": BatchNormPair()},
+        lambda width: {"augmentation": torch.abs},
     ],
     ids=["modules", "factory", "augmentation"],
 )
 def test_memory_with_what_a_user_may_pass(estimator, parameters, tmp_path, pretrained):
     X, _ = digits()
     model = model_for(estimator, memory=str(tmp_path), callbacks=[PretrainedEpochs()])
+    parameters = parameters(encoder_width(model))
     model.set_params(pretrain_epochs=2, max_epochs=1, **parameters)
     first = model.fit(X).labels_
     assert pretrained() == 2
@@ -938,7 +946,7 @@ def test_bfloat16_is_for_training_only(estimator):
             used.append((self.training, x.dtype))
             return x
 
-    encoder, decoder = BatchNormPair()((64,), 4)
+    encoder, decoder = BatchNormPair()((64,), encoder_width(small(estimator)))
     encoder = nn.Sequential(encoder[:2], Watch(), *encoder[2:])
     model = model_for(estimator, precision="bf16", max_epochs=1, architecture=(encoder, decoder))
     # copies of a module write into the same list, which is a global of this test

@@ -1,0 +1,760 @@
+"""Deep Image Clustering with Category-Style Representation (Zhao et al., ECCV 2020)."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from joblib import Memory
+from torch import Tensor, nn
+from torch.nn.functional import normalize, one_hot
+
+from ._base import Augmentation, BaseDeepClusterer, answer_dtype
+from ._data import Rows
+from ._partition import nearest_neighbors, rows_as_features, start_partition
+from ._phases import Batch, Phase, Run, Step, forward_batches, gather
+from ._sklearn import Interval, StrOptions
+from .augment import random_crop, random_masking, random_photo, random_swap
+from .functional import (
+    constant,
+    contrastive_loss,
+    cosine,
+    entropy,
+    gradient_penalty,
+    jensen_shannon_loss,
+    kl_divergence,
+    one_cycle,
+    reconstruction_error,
+    softmax_divergence,
+)
+from .nn import (
+    CategoryStyleNetwork,
+    Critic,
+    FeatureEncoder,
+    category_style_autoencoder,
+    mlp_autoencoder,
+    residual_autoencoder,
+)
+
+# updates of the encoder in the "auto" budgets; measured on USPS and digits, doc/benchmarks
+_PRETRAIN_UPDATES = 600
+_IMITATION_UPDATES = 150
+_CLUSTER_UPDATES = 400
+_START_UPDATES = 400  # of each of several starts from nothing
+_BETAS = (0.5, 0.9)  # of Adam, section 4.2
+_LEARNING_RATE = 5e-4
+_PRETRAIN_RATE, _IMITATION_RATE = 6.0, 2.0  # in units of the learning rate
+_STYLE_WIDTH = 50
+_STYLE_LENGTH = 0.7  # of styles drawn from the prior: half of the way between two categories
+_EVEN = 0.1  # scale of the weights that give the first categories
+_LOOKS = 10  # at all samples, in the clustering phase
+_STEADY = 0.05  # change of the Wasserstein distance between two looks, under which it has settled
+_PRIOR_DRAWS = 10_000  # for that distance
+_RAREST = 0.1  # least estimated probability of a category, in units of an even one
+_FAR, _REACH = 10, 0.25  # adversarial views go a quarter of the way to the 10th neighbour
+_PROBE = 10.0  # length of the step that finds their direction, as in the code of Hu et al. 2017
+_DROPPED = 0.2  # share of the words of a text that a view leaves out
+
+
+class DCCS(BaseDeepClusterer):
+    """Deep clustering with a category and a style.
+
+    An encoder maps a sample to a category, the softmax of `n_clusters` logits, and a style. A
+    critic draws the distribution of both over all samples towards a prior of even one-hot
+    categories and small Gaussian styles, a discriminator keeps them telling of the sample, and the
+    category must be the same for all views of a sample. The cluster is the largest category.
+
+    For images, above all, and for photographs with ``architecture="resnet",
+    augmentation="photo", augmentation_weight=4``, on a GPU. Change `augmentation` first, which says
+    what clusters may not depend on, then `cluster_prior` where clusters are of unlike size, and
+    the two budgets, `pretrain_epochs` and `max_epochs`.
+
+    Parameters
+    ----------
+    n_clusters : int, default=4
+        Number of clusters, at least 1.
+
+    n_components : "auto" or int, default="auto"
+        Width of the style; the embedding is the `n_clusters` of the category wider. "auto" is 50,
+        or the number of features where that is less, but not under 10.
+
+    mutual_information : {"discriminator", "decoder"} or None, default="discriminator"
+        What keeps the embedding telling of the sample: a discriminator of pairs that belong
+        together, by the features of the encoder's last but one map (or the sample itself where
+        there is none), or a decoder. None leaves it out. A decoder is trained in
+        any case, for inverse_transform.
+
+    information_weight : float, default=0.5
+        Weight of the mutual information, the paper's beta_MI; its decoder has 5.
+
+    adversarial_weight : float, default=1.0
+        Weight of the distance from the prior, the paper's beta_Adv. 0 trains no critic.
+
+    augmentation_weight : float, default=2.0
+        Weight of the divergence between the categories of two views, the paper's beta_Aug.
+
+    balance_weight : float, default=1.0
+        Weight of minus the mutual information of sample and category: the divergence of the mean
+        category from the prior, plus the mean entropy of a category. The paper has no such term.
+
+    gradient_penalty : float, default=10.0
+        Weight of the penalty on the critic's slope, the paper's lambda.
+
+    n_critic : int, default=4
+        Updates of the critic for each one of the encoder, on batches of their own.
+
+    critic_units : tuple of int, default=(256, 128)
+        Widths of the hidden layers of critic and discriminator; the paper's are (1024, 512).
+
+    cluster_prior : {"uniform", "estimated"} or array-like of shape (n_clusters,), \
+            default="uniform"
+        Probabilities of the categories in the prior. "estimated" takes the mean category of all
+        samples, ten times in the clustering phase. An array says that of cluster 0, 1, ...
+
+    n_neighbors : int, default=5
+        Where nothing is augmented, and for vectors in any case, half of the views are of one of so
+        many nearest neighbours of the sample.
+
+    preprocessing : {"auto", "grayscale", "sobel"} or None, default="auto"
+        What "conv" and "resnet" do to an image first. "auto" and "grayscale" gray images of three
+        channels, "sobel" takes the two derivatives of the gray image.
+
+    architecture : {"auto", "mlp", "conv", "resnet"}, tuple or callable, default="auto"
+        The encoder. "conv" is the paper's for 28 x 28 pixels, half as wide, for images of any
+        size; "resnet" the paper's for 32 x 32 and 96 x 96, which needs a GPU. "mlp" is dense.
+        "auto" is "conv" for images, "mlp" for vectors. The decoder is dense. A tuple of
+        two ``torch.nn.Module`` is the encoder, mapping samples to
+        ``(n_samples, n_clusters + n_components)``, logits of the category first, and the
+        decoder; both are copied. A callable gets the shape of a sample and that width, and returns
+        such a tuple.
+
+    hidden_units : "auto" or tuple of int, default="auto"
+        Widths of the encoder's hidden layers where the architecture is "mlp", which are
+        normalised over the batch; the decoder mirrors them. "auto" is ``(512, 256)``, the first
+        less for data of more than 7812 features. Other architectures do not read it.
+
+    image_shape : tuple of int, default=None
+        Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat
+        rows hold. Samples of shape (n_samples, channels, height, width) need none.
+
+    scaling : {"auto", "global", "standard", "none"}, default="auto"
+        How samples are scaled inside, fixed in fit. "global" divides all features by one
+        number, so that their mean variance is 1, after subtracting each feature's mean (the
+        least value, for images). "standard" gives every feature mean 0 and variance 1.
+        "none" leaves the samples alone. "auto" is "standard" for vectors whose features
+        are of unlike scale (a quarter of the features that vary span less than a tenth of
+        the widest one's range), "global" for the rest, for sparse samples and for images.
+
+    augmentation : {"auto", "affine", "crop", "photo", "masking", "swap", "adversarial"}, \
+            callable or None, default="auto"
+        Random changes that make views of a sample. Of images: "crop"
+        (:func:`skdeepcluster.augment.random_crop`), "photo"
+        (:func:`skdeepcluster.augment.random_photo`: with mirror images and colours in any order)
+        and "affine", that of :class:`DCEC`. Of vectors: "swap" takes a tenth of
+        the features from other samples, "masking" sets a fifth of the entries to 0, and
+        "adversarial" goes a quarter of the way to the 10th neighbour in the direction that changes
+        the category most [2]_. "auto" is "crop" for images, "masking" for bags of words
+        (vectors with less than 5 % of the entries not 0), else "swap". A callable maps a
+        float tensor of scaled samples, shape ``(batch, *sample_shape)``, to one of the same
+        shape; a random transform of ``torchvision.transforms.v2`` does.
+
+    init : {"auto", "graph", "k-means", "spectral"} or None, default="auto"
+        What the categories imitate first. None is the paper's: nothing; then there is no
+        pretraining. The others are partitions of the samples by the encoder when pretrained, as
+        in :class:`DualAESpectral`: "k-means" on the embedding, "graph" the better, by the
+        normalised cut of the 5-nearest-neighbour graph of the samples, of this and k-means on
+        embeddings that are smoothed over their neighbour graph, "spectral" spectral
+        clustering of at most 2000 samples. "auto" is "spectral" for vectors, "graph" for images
+        and bags of words.
+
+    pretrain_epochs : "auto" or int, default="auto"
+        Epochs of the encoder alone, which learns to tell the view of a sample from those of
+        others. "auto" is as many as make 600 batches, an epoch of less than 3 batches counted
+        as 3; a quarter as many follow, in which it learns the partition. Without `init`, the epochs
+        of each of several starts, and "auto" is 400 updates of the encoder.
+
+    max_epochs : "auto" or int, default="auto"
+        Most epochs of the clustering phase. "auto" is as many as make 400 updates of the encoder,
+        each of which takes ``n_critic + 1`` batches, counted in the same way.
+
+    batch_size : int, default=128
+        Samples a batch, at least 2. An epoch leaves out the samples, other ones each
+        time, that do not fill one.
+
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate of Adam for encoder and critic, whose betas are (0.5, 0.9); six times
+        as much in pretraining. "auto" is 5e-4; the paper's is 1e-4.
+
+    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
+        "annealed" is one cycle in pretraining, and half a cosine later.
+
+    n_init : int, default=1
+        Starts from new random weights, each through all phases but the last. The last
+        goes on from the start whose clusters cut the neighbour graph of the samples least;
+        labels `y` play no part.
+
+    tol : float, default=1e-3
+        The clustering phase ends when less than this share of the labels, and less than .05 of the
+        Wasserstein distance, changed between two looks at all samples, but not before its 100th
+        batch.
+
+    device : str or torch.device, default="auto"
+        Where to train: "auto" is cuda, then mps, then cpu.
+
+    precision : {"auto", "32", "bf16"}, default="auto"
+        "bf16" multiplies matrices in bfloat16 while training; critic, losses and all of
+        inference stay in float32. "auto" does so where the hardware does, but on CPU not for
+        convolutions of a network of yours or of images under 5 pixels a side, which torch 2.13
+        gets wrong.
+
+    warm_start : bool, default=False
+        Whether fit goes on with the clustering phase from the last fit's state.
+
+    memory : str or joblib.Memory, default=None
+        Where to keep pretrained networks. A fit on the same samples, with the same
+        parameters of pretraining and the same int `random_state`, takes its network from
+        there: a grid search over the weights pretrains once a fold.
+
+    callbacks : list of skorch callbacks, default=None
+        Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
+        stops training, as skorch's EarlyStopping, ends the phase. A phase taken from
+        `memory` calls none.
+
+    verbose : {0, 1, 2}, default=0
+        0 is silent, 1 shows a progress bar, 2 writes a line an epoch.
+
+    random_state : int, RandomState instance or None, default=None
+        Pass an int for results that repeat, at an equal number of threads.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; what predict says of it.
+
+    cluster_centers_ : ndarray of shape (n_clusters, n_clusters + n_components)
+        Mean embedding of each cluster. ``inverse_transform(cluster_centers_)`` shows them in the
+        units of the samples.
+
+    module_ : torch.nn.Module
+        The trained network; ``module_(x)`` gives embedding and category of scaled samples.
+
+    history_ : list of dict
+        A row for each epoch of the start that was kept and of the last phase: "phase",
+        "epoch", the mean of each loss as it enters the objective, and where all samples were
+        looked at "label_change" (share of labels), "cluster_sizes" and "wasserstein" (the critic's
+        estimate of the distance from the prior), nan and None elsewhere; "collapsed"
+        where training stopped for that. The mean entropy of a category, in nats, is "confidence"
+        over `balance_weight`. ``pandas.DataFrame(history_)`` is a table.
+
+    n_iter_ : int
+        Number of those epochs, of all phases.
+
+    converged_ : bool
+        Whether the stop rule (`tol`) ended the clustering phase.
+
+    image_shape_ : tuple of 3 ints or None
+        Channels, height and width of the samples, None for vectors.
+
+    n_features_in_ : int
+        Number of features seen in fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where all are strings.
+
+    See Also
+    --------
+    DualAESpectral : Pretrains in the same way, then clusters by the neighbour graph.
+
+    Notes
+    -----
+    ``DCCS(n_clusters, **DCCS.PAPER)`` is the paper's method for gray images of 28 x 28 pixels
+    scaled to [-1, 1], with the authors' 3000 epochs; set ``max_epochs`` to what you can wait for.
+    The rows of its table 5 in the same terms: without MI ``mutual_information=None``, without Aug
+    ``augmentation_weight=0``. As in the authors' code, the mutual information is averaged over both
+    kinds of pairs, half of equation 6, and the pairs that do not belong together are of neighbours
+    in the batch, so that none is of a sample with itself.
+
+    What departs from the paper, because it measured better in the time of a laptop: pretraining, a
+    partition that the categories start from and styles that are directions, all of the length that
+    is the likeliest by the prior (`init`), and the balance term.
+
+    ``transform`` gives category and style side by side: with ``Z = transform(X)`` the category is
+    ``Z[:, :n_clusters]``, as predict_proba has it, and the style is the rest.
+
+    score is minus the critic's estimate of the Wasserstein distance from the prior, less the
+    weighted entropy of the category: mutual information and views need other samples. A critic of
+    another fit has a scale of its own, so to choose parameters give GridSearchCV a ``scoring``.
+
+    A prior of even categories makes clusters of like size. Where they are not, pass their
+    shares as `cluster_prior`, or "estimated".
+
+    Clusters that are empty after training, or that die in it, raise a
+    :class:`~sklearn.exceptions.ConvergenceWarning`; training that diverges raises
+    :class:`FloatingPointError`.
+
+    References
+    ----------
+    .. [1] J. Zhao, D. Lu, K. Ma, Y. Zhang, Y. Zheng, "Deep Image Clustering with Category-Style
+       Representation", ECCV 2020.
+    .. [2] W. Hu, T. Miyato, S. Tokui, E. Matsumoto, M. Sugiyama, "Learning Discrete Representations
+       via Information Maximizing Self-Augmented Training", ICML 2017.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from skdeepcluster import DCCS
+    >>> X, y = make_blobs(n_samples=200, centers=3, n_features=8, random_state=0)
+    >>> model = DCCS(n_clusters=3, pretrain_epochs=30, max_epochs=60, random_state=0)
+    >>> labels = model.fit_predict(X)
+    >>> len(set(zip(labels.tolist(), y.tolist())))  # one cluster for each blob
+    3
+    >>> model.transform(X).shape
+    (200, 13)
+    """
+
+    PAPER: ClassVar[dict[str, Any]] = {
+        "balance_weight": 0.0,
+        "critic_units": (1024, 512),
+        "architecture": partial(category_style_autoencoder, width=64),
+        "scaling": "none",
+        "augmentation": partial(random_crop, least_area=0.4, rotation=0.0, elastic=0.0),
+        "init": None,
+        "max_epochs": 3000,
+        "batch_size": 64,
+        "learning_rate": 1e-4,
+        "learning_rate_schedule": "constant",
+        "tol": 0.0,
+        "precision": "32",
+    }
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseDeepClusterer._parameter_constraints,
+        "mutual_information": [StrOptions({"discriminator", "decoder"}), None],
+        "information_weight": [Interval(Real, 0, None, closed="left")],
+        "adversarial_weight": [Interval(Real, 0, None, closed="left")],
+        "augmentation_weight": [Interval(Real, 0, None, closed="left")],
+        "balance_weight": [Interval(Real, 0, None, closed="left")],
+        "gradient_penalty": [Interval(Real, 0, None, closed="left")],
+        "n_critic": [Interval(Integral, 1, None, closed="left")],
+        "critic_units": [tuple, list],
+        "cluster_prior": [StrOptions({"uniform", "estimated"}), "array-like"],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "preprocessing": [StrOptions({"auto", "grayscale", "sobel"}), None],
+        "architecture": [StrOptions({"auto", "mlp", "conv", "resnet"}), tuple, callable],
+        "augmentation": [
+            StrOptions({"auto", "affine", "crop", "photo", "masking", "swap", "adversarial"}),
+            callable,
+            None,
+        ],
+        "init": [StrOptions({"auto", "graph", "k-means", "spectral"}), None],
+    }
+    _not_in_pretraining = (
+        BaseDeepClusterer._not_in_pretraining - {"n_clusters"}  # the encoder gives their logits
+    ) | {
+        "mutual_information",
+        "information_weight",
+        "adversarial_weight",
+        "augmentation_weight",
+        "balance_weight",
+        "gradient_penalty",
+        "n_critic",
+        "critic_units",
+        "cluster_prior",
+    }
+    _fixed_in_warm_start = (
+        *BaseDeepClusterer._fixed_in_warm_start,
+        "mutual_information",
+        "critic_units",
+        "cluster_prior",
+        "preprocessing",
+    )
+    _shortest_epoch = 3
+    _image_augmentation = "crop"
+    _small_image = 0
+    _vector_init, _image_init = "spectral", "graph"
+
+    def __init__(
+        self,
+        n_clusters: int = 4,
+        *,
+        n_components: int | str = "auto",
+        mutual_information: str | None = "discriminator",
+        information_weight: float = 0.5,
+        adversarial_weight: float = 1.0,
+        augmentation_weight: float = 2.0,
+        balance_weight: float = 1.0,
+        gradient_penalty: float = 10.0,
+        n_critic: int = 4,
+        critic_units: Sequence[int] = (256, 128),
+        cluster_prior: str | Sequence[float] = "uniform",
+        n_neighbors: int = 5,
+        preprocessing: str | None = "auto",
+        architecture: Any = "auto",
+        hidden_units: str | Sequence[int] = "auto",
+        image_shape: Sequence[int] | None = None,
+        scaling: str = "auto",
+        augmentation: str | Callable[[Tensor], Tensor] | None = "auto",
+        init: str | None = "auto",
+        pretrain_epochs: int | str = "auto",
+        max_epochs: int | str = "auto",
+        batch_size: int = 128,
+        learning_rate: float | str = "auto",
+        learning_rate_schedule: str = "annealed",
+        n_init: int = 1,
+        tol: float = 1e-3,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        warm_start: bool = False,
+        memory: str | Memory | None = None,
+        callbacks: Sequence[Any] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_components = n_components
+        self.mutual_information = mutual_information
+        self.information_weight = information_weight
+        self.adversarial_weight = adversarial_weight
+        self.augmentation_weight = augmentation_weight
+        self.balance_weight = balance_weight
+        self.gradient_penalty = gradient_penalty
+        self.n_critic = n_critic
+        self.critic_units = critic_units
+        self.cluster_prior = cluster_prior
+        self.n_neighbors = n_neighbors
+        self.preprocessing = preprocessing
+        self.architecture = architecture
+        self.hidden_units = hidden_units
+        self.image_shape = image_shape
+        self.scaling = scaling
+        self.augmentation = augmentation
+        self.init = init
+        self.pretrain_epochs = pretrain_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.precision = precision
+        self.warm_start = warm_start
+        self.memory = memory
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # ---------------------------------------------------------------- networks
+
+    def _builders(self) -> dict[str, Callable[..., tuple[nn.Module, nn.Module]]]:
+        preprocessing = "grayscale" if self.preprocessing == "auto" else self.preprocessing
+        return {
+            "mlp": partial(mlp_autoencoder, batch_norm=True),
+            "conv": partial(category_style_autoencoder, preprocessing=preprocessing),
+            "resnet": partial(residual_autoencoder, preprocessing=preprocessing),
+        }
+
+    def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
+        own = isinstance(self.architecture, str)
+        if self.preprocessing in ("grayscale", "sobel") and not (
+            own and isinstance(encoder, FeatureEncoder)
+        ):
+            raise ValueError(
+                f"preprocessing={self.preprocessing!r} is for images and the architectures 'conv' "
+                "and 'resnet': leave it at 'auto' here, or prepare X yourself."
+            )
+        if own:
+            # even categories to begin with: training is to decide them, not chance
+            last = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
+            with torch.no_grad():
+                last.weight[: self.n_clusters] *= _EVEN
+        critic = Critic(self._width(), self.critic_units)
+        discriminator = None
+        if self.mutual_information == "discriminator":
+            shape = self.image_shape_ or (self.n_features_in_,)
+            n_features = _feature_width(encoder, shape)
+            discriminator = Critic(n_features + self._width(), self.critic_units)
+        return CategoryStyleNetwork(
+            encoder,
+            decoder,
+            critic,
+            discriminator,
+            self._prior(),
+            style_length=None if self.init is None else _STYLE_LENGTH,
+        )
+
+    def _prior(self) -> Tensor:
+        """Probabilities of the categories, before anything is known of them."""
+        if isinstance(self.cluster_prior, str):
+            return torch.full((self.n_clusters,), 1.0 / self.n_clusters)
+        prior = np.asarray(self.cluster_prior, dtype=np.float64)
+        valid = prior.shape == (self.n_clusters,) and bool((prior > 0).all())
+        if not valid or not math.isclose(prior.sum(), 1.0, rel_tol=1e-3):
+            raise ValueError(
+                f"cluster_prior={self.cluster_prior!r} must be 'uniform', 'estimated' or "
+                f"n_clusters={self.n_clusters} positive probabilities that sum to 1."
+            )
+        return torch.from_numpy(prior / prior.sum()).float()
+
+    def _width(self) -> int:
+        """Of category and style together."""
+        if self.n_components != "auto":
+            return int(self.n_clusters) + int(self.n_components)
+        n_features = math.prod(self.image_shape_ or (self.n_features_in_,))
+        return int(self.n_clusters) + min(_STYLE_WIDTH, max(10, n_features))
+
+    # ---------------------------------------------------------------- training
+
+    def _phases(self, n_samples: int) -> tuple[Phase, ...]:
+        annealed = self.learning_rate_schedule == "annealed"
+        rate = self._rate()
+        network = ["encoder", "decoder"]
+        if self.mutual_information == "discriminator":
+            network.append("discriminator")
+        steps = [Step("encoder", self._represent, trains=tuple(network), betas=_BETAS)]
+        if self.adversarial_weight:
+            critic = Step(
+                "critic",
+                self._criticise,
+                trains=("critic",),
+                repeat=self.n_critic,
+                betas=_BETAS,
+            )
+            steps.insert(0, critic)
+        turn = sum(step.repeat for step in steps)  # batches that an update of the encoder takes
+        epochs = self._epochs(self.max_epochs, _CLUSTER_UPDATES * turn, n_samples)
+        cluster = Phase(
+            "cluster",
+            epochs,
+            tuple(steps),
+            rate,
+            schedule=cosine if annealed else constant,
+            refresh=self._look,
+            refresh_every=max(1, math.ceil(epochs / _LOOKS)),
+            stop=self._settled,
+            whole_batches=True,
+        )
+        if self.init is None:
+            if self.n_init == 1:
+                return (cluster,)
+            epochs = self._epochs(self.pretrain_epochs, _START_UPDATES * turn, n_samples)
+            return Phase("start", epochs, tuple(steps), rate, whole_batches=True), cluster
+        epochs = self._epochs(self.pretrain_epochs, _PRETRAIN_UPDATES, n_samples)
+        pretrain = Phase(
+            "pretrain",
+            epochs,
+            (Step("encoder", self._tell_apart, trains=("encoder", "decoder")),),
+            _PRETRAIN_RATE * rate,
+            schedule=one_cycle if annealed else constant,
+            whole_batches=True,
+            cached=True,
+        )
+        imitate = Phase(
+            "imitate",
+            math.ceil(epochs * _IMITATION_UPDATES / _PRETRAIN_UPDATES),
+            (Step("encoder", self._imitate, trains=("encoder", "decoder")),),
+            _IMITATION_RATE * rate,
+            schedule=cosine if annealed else constant,
+            setup=self._start,
+            whole_batches=True,
+        )
+        return pretrain, imitate, cluster
+
+    def _constants(self, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
+        """Neighbours in the input, and how far an adversarial view may go."""
+        augmentation = self._resolve_augmentation()
+        if self.image_shape_ is not None and augmentation not in (None, "adversarial"):
+            return {}
+        features = rows_as_features(rows, np.arange(len(rows)), random_state)
+        distances, index = nearest_neighbors(features, max(self.n_neighbors, _FAR), random_state)
+        constants = {"partners": torch.from_numpy(index[:, : self.n_neighbors]).to(rows.device)}
+        if augmentation == "adversarial":
+            reach = _REACH * torch.from_numpy(distances[:, :_FAR][:, -1]).float()
+            constants["reach"] = reach.to(rows.device)
+        return constants
+
+    def _tell_apart(self, module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
+        """Pretraining: the style of a view tells of which sample it is."""
+        return self._pretraining_losses(module, batch)[0]
+
+    def _pretraining_losses(
+        self, module: CategoryStyleNetwork, batch: Batch
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+        """Losses of two views, and the logits of their categories."""
+        _, logits, style = module.encode(batch.augment(batch.x))
+        _, other_logits, other_style = self._encode_view(module, batch)
+        with torch.autocast(style.device.type, enabled=False):
+            information = contrastive_loss(style, other_style).mean()
+        z = torch.cat([logits.softmax(dim=1), style], dim=1).detach()
+        error = reconstruction_error(module.decoder(z), batch.x).mean()
+        return {"information": information, "reconstruction": error}, (logits, other_logits)
+
+    def _start(self, run: Run) -> dict[str, Tensor]:
+        """The start partition, for the categories to imitate."""
+        assign, targets = start_partition(run, self.n_clusters, self._resolve_init())
+        if not targets:
+            run_assign = assign(torch.from_numpy(run.embed()).to(run.rows.device))
+            targets = {"p": one_hot(run_assign.argmax(dim=1), self.n_clusters).float()}
+        return targets
+
+    def _imitate(self, module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
+        """The same, and the category of each view is that of the start partition."""
+        losses, views = self._pretraining_losses(module, batch)
+        p = batch.targets["p"]
+        errors = [-(p * logits.log_softmax(dim=1)).sum(dim=1).mean() for logits in views]
+        return losses | {"imitation": errors[0] + errors[1]}
+
+    def _criticise(self, module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
+        """Equations 11 and 14: minus the Wasserstein estimate, and the penalty on the slope."""
+        with torch.no_grad():
+            z = module.embed(batch.x)
+        with torch.autocast(z.device.type, enabled=False):
+            drawn = self._draw_prior(module, len(z))
+            scores, prior_scores = module.critic(torch.cat([z, drawn])).chunk(2)
+            mix = torch.rand(len(z), 1, device=z.device)
+            penalty = gradient_penalty(module.critic, drawn + mix * (z - drawn)).mean()
+        return {
+            "critic": self.adversarial_weight * (scores.mean() - prior_scores.mean()),
+            "penalty": self.adversarial_weight * self.gradient_penalty * penalty,
+        }
+
+    def _represent(self, module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
+        """Equation 12: mutual information, invariance of the category, and the critic's score."""
+        losses = {}
+        # the view first, so that the running statistics end with the samples as they are
+        view = self._encode_view(module, batch) if self.augmentation_weight else None
+        features, logits, style = module.encode(batch.x)
+        q = logits.softmax(dim=1)
+        z = torch.cat([q, style], dim=1)
+        if self.adversarial_weight:
+            with torch.autocast(z.device.type, enabled=False):
+                losses["adversarial"] = -self.adversarial_weight * module.critic(z).mean()
+        if module.discriminator is not None and self.information_weight:
+            # equation 6, halved as in the authors' code; batches are shuffled, so the neighbour in
+            # the batch is drawn at random, and is never the sample itself
+            pairs = [torch.cat([features, other], dim=1) for other in (z, z.roll(1, dims=0))]
+            joint, product = module.discriminator(torch.cat(pairs)).float().chunk(2)
+            information = 0.5 * jensen_shannon_loss(joint, product).mean()
+            losses["information"] = self.information_weight * information
+        if view is not None:
+            invariance = softmax_divergence(logits, view[1]).mean()
+            losses["augmentation"] = self.augmentation_weight * invariance
+        if self.balance_weight:
+            balance = kl_divergence(q.mean(dim=0, keepdim=True), module.prior).squeeze(0)
+            losses["balance"] = self.balance_weight * balance
+            losses["confidence"] = self.balance_weight * entropy(q).mean()
+        losses["reconstruction"] = self._reconstruct(module, z, batch.x)
+        return losses
+
+    def _reconstruct(self, module: CategoryStyleNetwork, z: Tensor, x: Tensor) -> Tensor:
+        """What the decoder learns from; the encoder only where that is its mutual information."""
+        informs = self.mutual_information == "decoder"
+        error = reconstruction_error(module.decoder(z if informs else z.detach()), x).mean()
+        return self.information_weight * error if informs else error
+
+    def _encode_view(
+        self, module: CategoryStyleNetwork, batch: Batch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, logits and styles of a view of each sample, half of the time of a neighbour."""
+        x = batch.x
+        if "partners" in batch.targets:
+            swapped = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) < 0.5
+            x = torch.where(swapped, batch.neighbors(batch.targets["partners"]), x)
+        if "reach" in batch.targets:
+            x = x + _adversarial_step(module, x, batch.targets["reach"])
+        return module.encode(batch.augment(x))
+
+    def _draw_prior(self, module: CategoryStyleNetwork, n: int) -> Tensor:
+        """Embeddings from the prior: a category, and a Gaussian style."""
+        n_clusters, width = len(module.prior), self._width() - len(module.prior)
+        category = one_hot(torch.multinomial(module.prior, n, replacement=True), n_clusters)
+        style = torch.randn(n, width, device=category.device)
+        return torch.cat([category, style * (_STYLE_LENGTH / math.sqrt(max(width, 1)))], dim=1)
+
+    @torch.no_grad()
+    def _look(self, run: Run) -> dict[str, Tensor]:
+        """Categories of all samples, and the Wasserstein distance of embeddings from the prior."""
+        module = run.module
+        found = (
+            (where, torch.cat([q, module.critic(z).unsqueeze(1)], dim=1))
+            for where, _, z, q in forward_batches(module, run.rows)
+        )
+        q, scores = gather(found, run.rows).tensor_split([self.n_clusters], dim=1)
+        if self.cluster_prior == "estimated":
+            shares = q.mean(dim=0).clamp_min(_RAREST / self.n_clusters)
+            module.prior.copy_(shares / shares.sum())
+        module.prior_score.copy_(module.critic(self._draw_prior(module, _PRIOR_DRAWS)).mean())
+        distance = float(module.prior_score - scores.mean())
+        change = distance - run.measures.get("wasserstein", math.inf)
+        run.measures = {"wasserstein": distance, "wasserstein_change": change}
+        return {"q": q}
+
+    def _settled(self, run: Run) -> bool:
+        """Neither labels nor the distance from the prior change any more."""
+        steady = abs(run.measures["wasserstein_change"]) < _STEADY
+        return self._labels_stable(run) and (steady or not self.adversarial_weight)
+
+    def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
+        distance: Tensor = self.module_.prior_score - self.module_.critic(z)
+        return self.adversarial_weight * distance + self.balance_weight * entropy(q)
+
+    # ---------------------------------------------------------------- what parameters stand for
+
+    def _augmentation(self) -> Augmentation:
+        augmentation = self._resolve_augmentation()
+        if augmentation == "photo" and self.image_shape_ is not None:
+            return random_photo
+        if augmentation == "swap":
+            return random_swap
+        if augmentation == "masking":
+            return partial(random_masking, share=_DROPPED)
+        if augmentation == "adversarial":  # needs the network
+            return lambda x, generator: x
+        return super()._augmentation()
+
+    def _resolve_augmentation(self) -> Any:
+        resolved = super()._resolve_augmentation()
+        return "swap" if resolved is None and self.augmentation == "auto" else resolved
+
+    def _resolve_init(self) -> str:
+        return "k-means" if self.init is None else super()._resolve_init()
+
+    def _rate(self) -> float:
+        return _LEARNING_RATE if self.learning_rate == "auto" else float(self.learning_rate)
+
+    def _set_centers(self, X: Any) -> None:
+        """Mean embeddings of the clusters; of all samples for an empty one."""
+        sums = np.zeros((self.n_clusters, self._width()))
+        for where, _, z, _ in self._stream(X):
+            np.add.at(sums, self.labels_[where], z.cpu().numpy())
+        sizes = np.bincount(self.labels_, minlength=self.n_clusters)[:, None]
+        centers = np.where(sizes > 0, sums / np.maximum(sizes, 1), sums.sum(axis=0) / sizes.sum())
+        self.cluster_centers_ = centers.astype(answer_dtype(X))
+
+
+def _feature_width(encoder: nn.Module, shape: tuple[int, ...]) -> int:
+    """Numbers a sample that the discriminator sees of it."""
+    if not isinstance(encoder, FeatureEncoder):
+        return math.prod(shape)
+    features = copy.deepcopy(encoder.features).eval()
+    with torch.no_grad():
+        width: int = features(torch.zeros(1, *shape)).numel()
+    return width
+
+
+def _adversarial_step(module: CategoryStyleNetwork, x: Tensor, reach: Tensor) -> Tensor:
+    """The step of given lengths that changes the category most (Hu et al. 2017, section 3.3)."""
+    training = module.encoder.training
+    module.encoder.eval()  # statistics of the batch are not to change, nor to be learned from
+    direction = normalize(torch.randn_like(x).flatten(1), dim=1).view_as(x).requires_grad_()
+    with torch.no_grad():
+        logits = module.encode(x)[1]
+    other = module.encode(x + _PROBE * direction)[1]
+    (slope,) = torch.autograd.grad(softmax_divergence(logits, other).sum(), direction)
+    module.encoder.train(training)
+    step = reach.unsqueeze(1) * normalize(slope.flatten(1), dim=1)
+    return step.view_as(x)

@@ -47,7 +47,7 @@ _CLUSTER_UPDATES = 400
 _START_UPDATES = 400  # of each of several starts from nothing
 _BETAS = (0.5, 0.9)  # of Adam, section 4.2
 _LEARNING_RATE = 5e-4
-_PRETRAIN_RATE, _IMITATION_RATE = 6.0, 2.0  # in units of the learning rate
+_PRETRAIN_RATE = 6.0  # in units of the learning rate
 _STYLE_WIDTH = 50
 _STYLE_LENGTH = 0.7  # of styles drawn from the prior: half of the way between two categories
 _EVEN = 0.1  # scale of the weights that give the first categories
@@ -117,7 +117,7 @@ class DCCS(BaseDeepClusterer):
 
     n_neighbors : int, default=5
         Where nothing is augmented, and for vectors in any case, half of the views are of one of so
-        many nearest neighbours of the sample.
+        many nearest neighbours of the sample; of less where clusters of even size have less.
 
     preprocessing : {"auto", "grayscale", "sobel"} or None, default="auto"
         What "conv" and "resnet" do to an image first. "auto" and "grayscale" gray images of three
@@ -245,9 +245,9 @@ class DCCS(BaseDeepClusterer):
     history_ : list of dict
         A row for each epoch of the start that was kept and of the last phase: "phase",
         "epoch", the mean of each loss as it enters the objective, and where all samples were
-        looked at "label_change" (share of labels), "cluster_sizes" and "wasserstein" (the critic's
-        estimate of the distance from the prior), nan and None elsewhere; "collapsed"
-        where training stopped for that. The mean entropy of a category, in nats, is "confidence"
+        looked at "label_change" (share of labels), "cluster_sizes", "wasserstein" (the critic's
+        estimate of the distance from the prior) and "wasserstein_change", nan and None elsewhere;
+        "collapsed" where training stopped for that. The mean entropy of a category, in nats, is "confidence"
         over `balance_weight`. ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
@@ -467,7 +467,7 @@ class DCCS(BaseDeepClusterer):
                 f"preprocessing={self.preprocessing!r} is for images and the architectures 'conv' "
                 "and 'resnet': leave it at 'auto' here, or prepare X yourself."
             )
-        if own:
+        if own and self.init is None:
             # even categories to begin with: training is to decide them, not chance
             last = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
             with torch.no_grad():
@@ -557,7 +557,7 @@ class DCCS(BaseDeepClusterer):
             "imitate",
             math.ceil(epochs * _IMITATION_UPDATES / _PRETRAIN_UPDATES),
             (Step("encoder", self._imitate, trains=("encoder", "decoder")),),
-            _IMITATION_RATE * rate,
+            _PRETRAIN_RATE * rate,
             schedule=cosine if annealed else constant,
             setup=self._start,
             whole_batches=True,
@@ -571,7 +571,11 @@ class DCCS(BaseDeepClusterer):
             return {}
         features = rows_as_features(rows, np.arange(len(rows)), random_state)
         distances, index = nearest_neighbors(features, max(self.n_neighbors, _FAR), random_state)
-        constants = {"partners": torch.from_numpy(index[:, : self.n_neighbors]).to(rows.device)}
+        constants = {}
+        # no more than a cluster of even size has
+        n_neighbors = min(self.n_neighbors, len(rows) // self.n_clusters - 1)
+        if n_neighbors:
+            constants["partners"] = torch.from_numpy(index[:, :n_neighbors]).to(rows.device)
         if augmentation == "adversarial":
             reach = _REACH * torch.from_numpy(distances[:, :_FAR][:, -1]).float()
             constants["reach"] = reach.to(rows.device)

@@ -21,12 +21,12 @@ BUDGETS = {
     },
     DCCS: {
         "init": "graph",
-        "pretrain_epochs": 12,
-        "max_epochs": 20,
+        "pretrain_epochs": 8,
+        "max_epochs": 8,
         "hidden_units": (32,),
         "critic_units": (16,),
         "n_critic": 1,
-        "learning_rate": 2e-3,
+        "learning_rate": 3e-3,
     },
 }
 _SMALL = {"n_components": 4, "n_init": 1, "batch_size": 16}

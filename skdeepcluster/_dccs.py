@@ -247,8 +247,8 @@ class DCCS(BaseDeepClusterer):
         "epoch", the mean of each loss as it enters the objective, and where all samples were
         looked at "label_change" (share of labels), "cluster_sizes", "wasserstein" (the critic's
         estimate of the distance from the prior) and "wasserstein_change", nan and None elsewhere;
-        "collapsed" where training stopped for that. The mean entropy of a category, in nats, is "confidence"
-        over `balance_weight`. ``pandas.DataFrame(history_)`` is a table.
+        "collapsed" where training stopped for that. The mean entropy of a category, in nats, is
+        "confidence" over `balance_weight`. ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
         Number of those epochs, of all phases.

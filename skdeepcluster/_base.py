@@ -578,7 +578,7 @@ class BaseDeepClusterer(
         self, X: Any, *, ordered: bool = True
     ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Checked samples as (rows, x, z, q); `ordered` numbers clusters as labels_ does."""
-        order = torch.from_numpy(self._cluster_order)
+        order = torch.tensor(self._cluster_order)  # which may be a read-only memory map
         for where, x, z, q in forward_batches(self.module_, self._rows(X, self._device)):
             if not torch.isfinite(q).all():
                 row = where.start + int(torch.isfinite(q).all(dim=1).int().argmin())

@@ -26,7 +26,7 @@ BUDGETS = {
         "hidden_units": (32,),
         "critic_units": (16,),
         "n_critic": 1,
-        "learning_rate": 3e-3,
+        "learning_rate": 1.5e-2,
     },
 }
 _SMALL = {"n_components": 4, "n_init": 1, "batch_size": 16}

@@ -9,12 +9,12 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.metrics import silhouette_score
 
-from skdeepcluster import __main__, _base, _dcec, _dmae, _dual_ae_spectral
+from skdeepcluster import __main__, _base, _dccs, _dcec, _dmae, _dual_ae_spectral
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    for module in (_base, _dcec, _dmae, _dual_ae_spectral):
+    for module in (_base, _dccs, _dcec, _dmae, _dual_ae_spectral):
         budgets = [name for name in vars(module) if name.endswith("_UPDATES")]
         assert budgets
         for budget in budgets:
@@ -40,7 +40,8 @@ def test_table_and_picture(quick, panels, capsys, tmp_path):
     __main__.main(["--output", str(picture), "--seed", "1"])
     out, err = capsys.readouterr()
     accuracies = {}
-    for name in ("KMeans", "SpectralClustering", "DCEC", "DMAE", "DualAESpectral"):
+    deep = ("DCCS", "DCEC", "DMAE", "DualAESpectral")
+    for name in ("KMeans", "SpectralClustering", *deep):
         row = rf"^{name}\s+(0\.\d{{3}})\s+0\.\d{{3}}\s+0\.\d{{3}}\s+\d+\.\d$"
         accuracies[name] = re.search(row, out, re.MULTILINE)[1]
     assert "DCEC" in err  # the progress bar
@@ -48,7 +49,7 @@ def test_table_and_picture(quick, panels, capsys, tmp_path):
     assert len(picture.read_bytes()) > 10_000
     assert [axes.get_title() for axes in panels] == [
         f"pixels: KMeans, ACC {accuracies['KMeans']}",
-        *(f"{name}: ACC {accuracies[name]}" for name in ("DCEC", "DMAE", "DualAESpectral")),
+        *(f"{name}: ACC {accuracies[name]}" for name in deep),
     ]
 
 

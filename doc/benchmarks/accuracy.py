@@ -227,8 +227,9 @@ def cpu_name():
     return names[0] if names else platform.processor()
 
 
-def done():
-    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+def done(results=RESULTS):
+    """The runs that a file of results holds."""
+    lines = results.read_text().splitlines() if results.exists() else []
     return [json.loads(line) for line in lines]
 
 

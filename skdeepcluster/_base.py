@@ -92,6 +92,7 @@ class BaseDeepClusterer(
         "scaling",
     )
 
+    _start_decides: ClassVar[bool] = False  # the clusters, in the phases before the last
     _shortest_epoch: ClassVar[int] = 8  # batches; an "auto" budget counts one of less as so many
     _vector_init: ClassVar[str] = "overclustered"  # what "auto" stands for on vectors
     # and on images
@@ -252,11 +253,14 @@ class BaseDeepClusterer(
     def _best_start(self, started: list[Trainer], last: Phase, seed: int) -> Trainer:
         """The start whose clusters cut the input's neighbour graph the least.
 
-        It is told the embeddings of the others, which err apart.
+        It is told the embeddings of the others, which err apart. Where that graph tells nothing,
+        and the clusters are decided already, it is the one of the smallest loss.
         """
         best = started[0]
         if len(started) > 1 and best.run.judge is not None:
             best = min(started, key=lambda trainer: self._cut(trainer.run, last, seed))
+        elif len(started) > 1 and self._start_decides:
+            best = min(started, key=_last_loss)
         best.run.others = [trainer.run.embed() for trainer in started if trainer is not best]
         return best
 
@@ -630,6 +634,12 @@ def _augment_by(
             "a tensor of the same shape."
         )
     return augmented
+
+
+def _last_loss(trainer: Trainer) -> float:
+    """The losses of the last epoch, summed as in training."""
+    values = [value for value in trainer.history[-1].values() if isinstance(value, float)]
+    return math.fsum(value for value in values if not math.isnan(value))
 
 
 def answer_dtype(X: Any) -> type[np.floating[Any]]:

@@ -68,8 +68,9 @@ class DCCS(BaseDeepClusterer):
     categories and small Gaussian styles, a discriminator keeps them telling of the sample, and the
     category must be the same for all views of a sample. The cluster is the largest category.
 
-    For images, above all, and for photographs with ``architecture="resnet",
-    augmentation="photo", augmentation_weight=4``, on a GPU. Change `augmentation` first, which says
+    For images, above all; for photographs with ``architecture="resnet", augmentation="photo",
+    augmentation_weight=4`` on a GPU, or as vectors, by the features of a pretrained network (the
+    authors take ``hidden_units=(500, 500, 2000)``). Change `augmentation` first, which says
     what clusters may not depend on, then `cluster_prior` where clusters are of unlike size, and
     the two budgets, `pretrain_epochs` and `max_epochs`.
 
@@ -195,8 +196,8 @@ class DCCS(BaseDeepClusterer):
 
     n_init : int, default=1
         Starts from new random weights, each through all phases but the last. The last
-        goes on from the start whose clusters cut the neighbour graph of the samples least;
-        labels `y` play no part.
+        goes on from the start whose clusters cut the neighbour graph of the samples least, of
+        bags of words from the one of the smallest loss; labels `y` play no part.
 
     tol : float, default=1e-3
         The clustering phase ends when less than this share of the labels, and less than .05 of the
@@ -373,6 +374,7 @@ class DCCS(BaseDeepClusterer):
         "cluster_prior",
         "preprocessing",
     )
+    _start_decides = True
     _shortest_epoch = 3
     _image_augmentation = "crop"
     _small_image = 0

@@ -184,8 +184,8 @@ class DualAESpectral(BaseDeepClusterer):
 
     n_init : int, default=1
         Starts from new random weights, each through all phases but the last. The last
-        goes on from the start whose clusters cut the neighbour graph of the samples least;
-        labels `y` play no part.
+        goes on from the start whose clusters cut the neighbour graph of the samples least, of
+        bags of words from the one of the smallest loss; labels `y` play no part.
 
     tol : float, default=1e-3
         The spectral phase ends when less than this share of the labels changed between
@@ -351,6 +351,7 @@ class DualAESpectral(BaseDeepClusterer):
         "embedding",
         "mutual_information",
     )
+    _start_decides = True
     _shortest_epoch = 3
     _image_augmentation = "crop"
     _small_image = 0

@@ -17,13 +17,14 @@ from _instances import (
     encoder_width,
     small,
 )
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, PassthroughScoring
 from torch import nn
 
-from skdeepcluster import DCCS, DCEC, DMAE, _training
+from skdeepcluster import DCCS, DCEC, DMAE, _base, _training
 from skdeepcluster._data import Rows, Scaler
 from skdeepcluster._net import PhaseNet, ShuffledBatches
 from skdeepcluster._phases import Phase, Run, Step
@@ -208,6 +209,32 @@ def test_no_collapse_where_the_start_was_as_bad(estimator):
         model = model_for(estimator).fit(X)
     assert not any("collapsed" in str(warning.message) for warning in record)
     assert not any("collapsed" in row for row in model.history_)
+
+
+# ---------------------------------------------------------------- starts
+
+
+@pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if e._start_decides])
+def test_best_start_of_text_is_that_of_the_smallest_loss(estimator, monkeypatch):
+    """The neighbour graph of a text tells nothing, so there is no judge."""
+    losses = {}
+    measure = _base._last_loss
+
+    def last_loss(trainer):
+        losses[id(trainer.history)] = measure(trainer)
+        return losses[id(trainer.history)]
+
+    monkeypatch.setattr(_base, "_last_loss", last_loss)
+    X = sparse.random_array((90, 300), density=0.03, rng=np.random.default_rng(0)).tocsr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = model_for(estimator, n_init=3).fit(X)
+    assert len(set(losses.values())) == 3
+    assert id(model.history_) == min(losses, key=losses.get)
+    last = [row for row in model.history_ if row["phase"] != "cluster"][-1]
+    assert min(losses.values()) == pytest.approx(
+        sum(v for v in last.values() if isinstance(v, float) and v == v)
+    )
 
 
 # ---------------------------------------------------------------- interruption

@@ -727,10 +727,7 @@ def test_preprocessing_is_refused_where_it_does_nothing(preprocessing, parameter
         dccs(preprocessing=preprocessing, **parameters).fit(digits()[0])
 
 
-@pytest.mark.parametrize(
-    "side",
-    [6, pytest.param(32, marks=pytest.mark.slow), pytest.param(33, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("side", [3, pytest.param(32, marks=pytest.mark.slow)])
 def test_residual_encoder(side):
     X = photos(4, side)
     quick = {"batch_size": 2, "init": None, "max_epochs": 1}

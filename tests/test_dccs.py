@@ -868,6 +868,7 @@ def constants_of(X, **parameters):
         (True, "crop", set()),
         (True, "swap", set()),
         (True, None, {"partners"}),
+        (True, "adversarial", {"partners", "reach"}),
     ],
 )
 def test_neighbors_are_views_of_vectors_and_of_images_that_are_not_augmented(

@@ -1,12 +1,20 @@
 """Augmentation: the map it samples, in pixels."""
 
+import collections
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from skdeepcluster.augment import random_affine, random_crop, random_masking
+from skdeepcluster.augment import (
+    random_affine,
+    random_crop,
+    random_masking,
+    random_photo,
+    random_swap,
+)
 
 ZERO = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
 # grid_sample's coordinates are float32: a pixel is known to 6e-8 of the side, with a few roundings
@@ -315,3 +323,98 @@ def test_crops_keep_dtype_and_shape_and_draw_from_their_generator(dtype):
     assert one.dtype == dtype
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+# ---------------------------------------------------------------- photographs and swaps
+
+
+@pytest.mark.parametrize("augment", [random_photo, random_swap])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(5, 3, 7, 4), (3, 1, 1, 1), (2, 4, 3, 9)])
+def test_photo_and_swap_keep_dtype_shape_and_samples(augment, dtype, shape):
+    x = torch.rand(shape, generator=seeded(1)).to(dtype)
+    before, state = x.clone(), torch.random.get_rng_state()
+    changed = augment(x, seeded())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(x, before)
+    assert changed.shape == x.shape
+    assert changed.dtype == dtype
+    assert torch.isfinite(changed).all()
+
+
+@pytest.mark.parametrize("augment", [random_photo, random_swap])
+def test_photo_and_swap_draw_from_their_generator(augment):
+    x = torch.rand(8, 3, 6, 6, generator=seeded(1))
+    assert torch.equal(augment(x, seeded(5)), augment(x, seeded(5)))
+    assert not torch.equal(augment(x, seeded(5)), augment(x, seeded(6)))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        first = augment(x)
+        torch.manual_seed(0)
+        assert torch.equal(augment(x), first)
+        assert not torch.equal(augment(x), first)
+
+
+def test_a_photo_is_mirrored_and_its_colours_are_put_in_any_order():
+    n = 600
+    # a ramp in each channel, that is 100 higher than the one before
+    x = ramp(n, 5, 8) + 100 * torch.arange(3.0)[:, None, None]
+    found = random_photo(x, seeded(), least_area=1.0, intensity=0.0)
+    order = (found.mean(dim=(2, 3)) / 100).floor().int()
+    mirrored = found[:, 0, 0, 0] > found[:, 0, 0, -1]
+    # and nothing else is done to a channel than to crop it
+    ramps = found - 100 * order[:, :, None, None]
+    assert ramps.min() > -PIXEL
+    assert ramps.max() < 7 + PIXEL
+    torch.testing.assert_close(ramps, ramps[:, :1].expand_as(ramps), atol=PIXEL, rtol=0)
+    steps = ramps.diff(dim=3)[..., 1:-1]
+    assert (steps.sign() == torch.where(mirrored, -1, 1)[:, None, None, None]).all()
+    counts = collections.Counter(zip(map(tuple, order.tolist()), mirrored.tolist(), strict=True))
+    assert {order for order, _ in counts} == set(itertools.permutations(range(3)))
+    # twelve views of one probability; 5 standard deviations
+    assert len(counts) == 12
+    deviations = [count / n - 1 / 12 for count in counts.values()]
+    assert np.abs(deviations).max() < 5 * (11 / 144 / n) ** 0.5
+
+
+def test_a_photo_is_cropped_and_its_light_changes():
+    x = ramp(512)
+    plain = random_photo(x, seeded(), intensity=0.0)
+    widths = (plain.amax(dim=(1, 2, 3)) - plain.amin(dim=(1, 2, 3))) / 12
+    assert widths.min() < 0.75
+    assert widths.max() > 0.95
+    # neither turned nor bent: all rows of a ramp stay alike
+    torch.testing.assert_close(plain, plain[:, :, :1].expand_as(plain), atol=PIXEL, rtol=0)
+    white = random_photo(torch.ones(512, 3, 4, 4), seeded()).amax(dim=(1, 2, 3))
+    assert 0.59 < white.min() < 0.65
+    assert 1.35 < white.max() < 1.41
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_swap_replaces_a_share_by_values_of_the_same_feature(share):
+    n, m = 500, 40
+    x = torch.arange(n * m).float().view(n, m)  # a value says where it comes from
+    swapped = random_swap(x, seeded(), share=share)
+    assert torch.equal(swapped % m, x % m)
+    changed = swapped != x
+    # one in n values is drawn from its own sample
+    expected = share * (1 - 1 / n)
+    deviation = (expected * (1 - expected) / (n * m)) ** 0.5
+    assert float(changed.float().mean()) == pytest.approx(expected, abs=5 * deviation)
+    if share:
+        sources = (swapped[changed] / m).floor()
+        # from all samples alike: mean and spread of a uniform distribution
+        assert float(sources.mean()) == pytest.approx((n - 1) / 2, rel=0.05)
+        assert float(sources.std()) == pytest.approx(n / 12**0.5, rel=0.05)
+        # each feature on its own: not whole samples
+        assert len(sources[:m].unique()) > m // 2
+
+
+def test_a_tenth_is_swapped_by_default():
+    x = torch.arange(20_000).float().view(200, 100)
+    assert torch.equal(random_swap(x, seeded()), random_swap(x, seeded(), share=0.1))
+
+
+def test_swap_of_one_sample_is_that_sample():
+    x = torch.rand(1, 4)
+    assert torch.equal(random_swap(x, share=1.0), x)

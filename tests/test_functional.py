@@ -7,14 +7,17 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 from skorch.callbacks import Callback
+from torch import nn
 
 from skdeepcluster import DCEC
 from skdeepcluster.functional import (
     constant,
     cosine,
+    gradient_penalty,
     kl_divergence,
     one_cycle,
     reconstruction_error,
+    softmax_divergence,
     squared_distances,
     student_t_assignment,
     target_distribution,
@@ -298,6 +301,105 @@ def test_the_loss_is_float32_under_autocast():
         inside = kl_divergence(torch.tensor(draw_q()).float(), student_t_assignment(z, centers))
     assert inside.dtype == torch.float32
     assert torch.equal(inside, outside)
+
+
+# ------------------------------------------------------------------ softmax divergence
+
+
+@DTYPES
+def test_softmax_divergence(dtype, tolerance):
+    logits, other = (np.random.default_rng(seed).normal(size=(6, 5)) for seed in (0, 1))
+    p, q = (np.exp(a) / np.exp(a).sum(axis=1, keepdims=True) for a in (logits, other))
+    expected = (p * np.log(p / q)).sum(axis=1)
+    found = softmax_divergence(torch.tensor(logits, dtype=dtype), torch.tensor(other, dtype=dtype))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.numpy(), expected, rtol=10 * tolerance["rtol"], atol=0)
+
+
+def test_softmax_divergence_takes_logits_up_to_a_constant_a_row():
+    logits, other = (torch.tensor(draw(seed=seed)[0]) for seed in (0, 1))
+    constants = torch.arange(7.0, dtype=logits.dtype)[:, None]
+    torch.testing.assert_close(
+        softmax_divergence(logits + constants, other - 3 * constants),
+        softmax_divergence(logits, other),
+    )
+
+
+def test_softmax_divergence_of_equals_is_zero_with_no_gradient():
+    z, _ = draw()
+    logits, other = (torch.tensor(z, requires_grad=True) for _ in range(2))
+    divergence = softmax_divergence(logits, other)
+    assert torch.equal(divergence, torch.zeros(7, dtype=divergence.dtype))
+    divergence.sum().backward()
+    for one in (logits, other):
+        np.testing.assert_allclose(one.grad, 0, atol=1e-15)
+
+
+def test_softmax_divergence_has_a_gradient_in_both_arguments():
+    logits, other = (torch.tensor(draw(seed=seed)[0], requires_grad=True) for seed in (0, 1))
+    assert torch.autograd.gradcheck(softmax_divergence, (logits, other))
+    softmax_divergence(logits, other).sum().backward()
+    assert min(one.grad.abs().sum(dim=1).min() for one in (logits, other)) > 0
+
+
+@pytest.mark.parametrize("certain", [0, 1])
+def test_softmax_divergence_of_certainty_is_finite(certain):
+    """Clipped probabilities would lose the gradient, unclipped ones divide by zero."""
+    pair = [torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.0, -1e4, 1.0]])]
+    logits, other = (one.requires_grad_() for one in (pair if certain else pair[::-1]))
+    divergence = softmax_divergence(logits, other)
+    divergence.sum().backward()
+    assert torch.isfinite(divergence).all()
+    assert divergence.item() > 0
+    for one in (logits, other):
+        assert torch.isfinite(one.grad).all()
+    assert other.grad.abs().max() > 0
+
+
+# ------------------------------------------------------------------ gradient penalty
+
+
+@pytest.mark.parametrize("length", [1.0, 3.0, 0.25])
+def test_gradient_penalty_of_a_linear_critic(length):
+    """The same at all points: (slope - 1)^2, so 0 for weights of norm one."""
+    weight = torch.tensor([0.6, 0.0, -0.8], dtype=torch.float64) * length
+    z = torch.tensor(draw(5, 3)[0])
+    penalty = gradient_penalty(lambda z: z @ weight + 7, z)
+    assert penalty.shape == (5,)
+    np.testing.assert_allclose(penalty, (length - 1) ** 2, atol=1e-11)
+
+
+def test_gradient_penalty_is_that_of_each_point():
+    """||z||^2 / 2 has the slope z."""
+    z = torch.tensor([[3.0, 4.0], [0.6, 0.8], [0.0, 2.0]])
+    penalty = gradient_penalty(lambda z: z.square().sum(dim=1) / 2, z)
+    np.testing.assert_allclose(penalty.detach(), [16, 0, 1], atol=1e-6)
+
+
+def test_gradient_penalty_trains_the_critic_and_not_the_points():
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Linear(3, 8), nn.LeakyReLU(), nn.Linear(8, 1), nn.Flatten(0))
+    source = torch.randn(5, 3, requires_grad=True)
+    gradient_penalty(critic, 2 * source).sum().backward()
+    assert source.grad is None
+    for weight in (critic[0].weight, critic[2].weight):
+        assert weight.grad.abs().max() > 0
+    # what the weights of a linear critic get: 2 (|w| - 1) w / |w|
+    linear = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)).double()
+    gradient_penalty(linear, source.double()).mean().backward()
+    weight = linear[0].weight
+    expected = 2 * (weight.norm() - 1) * weight / weight.norm()
+    torch.testing.assert_close(weight.grad, expected.detach(), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0])
+def test_gradient_penalty_has_a_gradient_where_the_slope_is_zero(slope):
+    weight = torch.tensor([slope, 0.0], requires_grad=True)
+    z = torch.ones(1, 2).expand(4, 2)  # points that coincide
+    penalty = gradient_penalty(lambda z: z @ weight, z)
+    penalty.sum().backward()
+    np.testing.assert_allclose(penalty.detach(), (1 - slope) ** 2, atol=1e-5)
+    assert torch.isfinite(weight.grad).all()
 
 
 # ------------------------------------------------------------------ schedules

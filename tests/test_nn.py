@@ -7,17 +7,26 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from skdeepcluster.dissimilarities import resolve
 from skdeepcluster.functional import student_t_assignment
 from skdeepcluster.nn import (
+    CategoryStyleNetwork,
     ClusteringAutoencoder,
+    Critic,
     DissimilarityMixture,
+    FeatureEncoder,
+    Grayscale,
+    ResidualBlock,
+    Sobel,
     StudentTAssignment,
+    category_style_autoencoder,
     conv_autoencoder,
     glorot_,
     mlp_autoencoder,
+    residual_autoencoder,
 )
 
 
@@ -378,3 +387,255 @@ def test_a_mixture_of_one_component_and_a_batch_of_one():
             assert assign(z).tolist() == [[1.0]]
             average = assign.distance_to_average(z, assign(z))
             np.testing.assert_allclose(average, assign.distances(z)[0], **CLOSE)
+
+
+# ------------------------------------------------------------------ category and style
+
+NORMALISED = (nn.BatchNorm1d, nn.BatchNorm2d)
+STYLES = {
+    "conv": lambda shape, **more: category_style_autoencoder(shape, 7, width=4, **more),
+    "resnet": lambda shape, **more: residual_autoencoder(shape, 7, **more),
+}
+# of the sizes above some, and images from which padding and depth change
+PHOTOS = [
+    *itertools.product(range(1, 5), repeat=2),
+    *((1, 17), (30, 7), (9, 11), (23, 24), (28, 28), (32, 47)),
+]
+
+
+@pytest.mark.parametrize("kind", STYLES)
+@pytest.mark.parametrize(("height", "width"), PHOTOS)
+def test_category_and_style_of_any_image(kind, height, width):
+    encoder, decoder = STYLES[kind]((1, height, width))
+    x = torch.rand(2, 1, height, width)
+    with torch.no_grad():
+        features = encoder.features(x)
+        z = encoder(x)
+        assert decoder(z).shape == x.shape
+    assert z.shape == (2, 7)
+    assert z.isfinite().all()
+    # as deep as it takes to have few places, and no deeper
+    few, a_layer, fewest = (7, 3, 2) if kind == "conv" else (6, 1, 1)
+    assert max(features.shape[2:]) <= few
+    if len(encoder.features) > a_layer * fewest:
+        with torch.no_grad():
+            before = encoder.features[:-a_layer](x)
+        assert max(before.shape[2:]) > few
+
+
+@pytest.mark.parametrize("kind", STYLES)
+@pytest.mark.parametrize(
+    ("channels", "preprocessing", "seen"),
+    [
+        (1, None, 1),
+        (3, None, 3),
+        (3, "grayscale", 1),
+        (1, "grayscale", 1),
+        (4, "grayscale", 4),
+        (3, "sobel", 2),
+        (1, "sobel", 2),
+        (4, "sobel", 2),
+    ],
+)
+def test_preprocessing_comes_before_the_first_convolution(kind, channels, preprocessing, seen):
+    encoder, decoder = STYLES[kind]((channels, 6, 9), preprocessing=preprocessing)
+    first = next(layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d))
+    assert first.in_channels == seen
+    x = torch.rand(4, channels, 6, 9)
+    assert decoder(encoder(x)).shape == x.shape
+    if seen < channels and preprocessing == "grayscale":
+        gray = Grayscale()(x).expand_as(x)  # its weights sum to one
+        torch.testing.assert_close(encoder.eval()(gray), encoder(x))
+    if preprocessing == "sobel":
+        torch.testing.assert_close(encoder.eval()(x + 5), encoder(x), atol=1e-4, rtol=0)
+
+
+def test_layers_of_the_authors_category_and_style_encoder():
+    """Table 6 of the supplement, with the authors' code's lack of padding."""
+    encoder, _ = category_style_autoencoder((1, 28, 28), 60, width=64)
+    x = torch.rand(2, 1, 28, 28)
+    shapes = []
+    for layer in encoder.features:
+        x = layer(x)
+        shapes.append(tuple(x.shape[1:]))
+    assert shapes == [(64, 13, 13)] * 3 + [(128, 5, 5)] * 3
+    convolutions = [layer for layer in encoder.features if isinstance(layer, nn.Conv2d)]
+    assert [(c.kernel_size, c.stride, c.padding, c.bias) for c in convolutions] == [
+        ((4, 4), (2, 2), (0, 0), None)
+    ] * 2
+    hidden, *_, last = encoder.head
+    assert (hidden.in_features, hidden.out_features, hidden.bias) == (3200, 1024, None)
+    assert (last.in_features, last.out_features) == (1024, 60)
+    assert sum(isinstance(layer, NORMALISED) for layer in encoder.modules()) == 3
+    slopes = [m.negative_slope for m in encoder.modules() if isinstance(m, nn.LeakyReLU)]
+    assert slopes == [0.2] * 3
+    # two convolutions, two dense layers, a scale and a shift a channel, a last bias
+    weights = 16 * 64 + 16 * 64 * 128 + 3200 * 1024 + 1024 * 60
+    assert n_parameters(encoder) == weights + 2 * (64 + 128 + 1024) + 60
+    assert n_parameters(encoder) == pytest.approx(3.47e6, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("side", "maps"),
+    [
+        (32, [(128, 16), (256, 8), (512, 4)]),
+        (96, [(64, 48), (128, 24), (256, 12), (512, 6)]),
+    ],
+)
+def test_blocks_of_the_authors_residual_encoders(side, maps):
+    """Tables 7 and 8 of the supplement; on gray images, 8192 and 18432 features."""
+    encoder, _ = residual_autoencoder((3, side, side), 60, preprocessing="grayscale")
+    x = torch.zeros(1, 3, side, side, device="meta")
+    encoder = encoder.to("meta")
+    shapes = []
+    for layer in encoder.features:
+        x = layer(x)
+        shapes.append(tuple(x.shape[1:]))
+    assert shapes == [(1, side, side)] + [(channels, s, s) for channels, s in maps]
+    assert math.prod(shapes[-1]) == {32: 8192, 96: 18432}[side]
+    assert encoder.head(x.flatten(1)).shape == (1, 60)
+    blocks = [m for m in encoder.modules() if isinstance(m, ResidualBlock)]
+    assert len(blocks) == len(maps) + 1
+    # nothing is normalised before the image is seen, all else is
+    first = [
+        next(m for m in block.residual if isinstance(m, nn.Conv2d | nn.BatchNorm2d))
+        for block in blocks
+    ]
+    assert [type(m) for m in first] == [nn.Conv2d] + [nn.BatchNorm2d] * len(maps)
+    for block in blocks:
+        inner = [m for m in block.residual if isinstance(m, nn.Conv2d)]
+        assert [(c.kernel_size, c.stride, c.bias) for c in inner] == [((3, 3), (1, 1), None)] * 2
+    assert len(blocks[-1].shortcut) == 0
+
+
+def test_a_residual_block_is_the_sum_of_its_two_ways():
+    block = ResidualBlock(2, 3, halve=True)
+    x = torch.rand(4, 2, 5, 7)
+    y = block(x)
+    assert y.shape == (4, 3, 3, 4)
+    torch.testing.assert_close(y, block.residual(x) + block.shortcut(x))
+    # the shortcut averages what it projects, whichever comes first
+    (_, project) = block.shortcut
+    torch.testing.assert_close(
+        block.shortcut(x), nn.functional.avg_pool2d(project(x), 2, ceil_mode=True)
+    )
+    same = ResidualBlock(2, 2, halve=False)
+    nn.init.zeros_(same.residual[-1].weight)
+    assert torch.equal(same(x), x)
+
+
+def test_gray_is_luminance():
+    x = torch.rand(2, 3, 4, 5)
+    gray = Grayscale()(x)
+    assert gray.shape == (2, 1, 4, 5)
+    expected = 0.299 * x[:, 0] + 0.587 * x[:, 1] + 0.114 * x[:, 2]
+    torch.testing.assert_close(gray[:, 0], expected)
+    torch.testing.assert_close(Grayscale()(torch.ones(1, 3, 2, 2)), torch.ones(1, 1, 2, 2))
+    assert Grayscale()(x.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 6, 9), (1, 3, 7, 4), (1, 2, 1, 5), (1, 1, 1, 1)])
+def test_sobel_is_that_of_scipy(shape):
+    x = torch.rand(shape, dtype=torch.float64)
+    edges = Sobel()(x)
+    assert edges.shape == (shape[0], 2, *shape[2:])
+    for image, found in zip(x.sum(dim=1).numpy(), edges.numpy(), strict=True):
+        for axis, derivative in ((1, found[0]), (0, found[1])):
+            expected = ndimage.sobel(image, axis=axis, mode="nearest") / 8
+            np.testing.assert_allclose(derivative, expected, atol=1e-7)
+
+
+def test_filters_are_fixed():
+    for layer in (Grayscale(), Sobel()):
+        assert n_parameters(layer) == 0
+        assert layer.state_dict() == {}
+
+
+@pytest.mark.parametrize("hidden", [(6,), (1024, 512), [3, 4, 5]])
+def test_critic(hidden):
+    critic = Critic(9, hidden)
+    linear = layers(critic)
+    assert [layer.out_features for layer in linear] == [*hidden, 1]
+    # no layer besides these: nothing couples the samples of a batch
+    assert {type(m) for m in critic.layers} == {nn.Linear, nn.LeakyReLU}
+    assert isinstance(critic.layers[-1], nn.Linear)
+    z = torch.randn(5, 9)
+    scores = critic(z)
+    assert scores.shape == (5,)
+    torch.testing.assert_close(torch.stack([critic(row[None])[0] for row in z]), scores)
+    by_hand = z
+    for layer in linear[:-1]:
+        by_hand = by_hand @ layer.weight.T + layer.bias
+        by_hand = torch.where(by_hand > 0, by_hand, 0.2 * by_hand)
+    by_hand = by_hand @ linear[-1].weight.T + linear[-1].bias
+    torch.testing.assert_close(scores, by_hand[:, 0])
+    assert all((layer.bias == 0).all() for layer in linear)
+
+
+def category_style_network(encoder, decoder, **more):
+    return CategoryStyleNetwork(encoder, decoder, Critic(7, (4,)), None, torch.ones(3) / 3, **more)
+
+
+@pytest.mark.parametrize("style_length", [None, 0.7])
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_category_style_network(kind, style_length):
+    pair = (
+        mlp_autoencoder((1, 6, 5), 7, (8,), batch_norm=True)
+        if kind == "mlp"
+        else category_style_autoencoder((1, 6, 5), 7, width=4)
+    )
+    net = category_style_network(*pair, style_length=style_length)
+    x = torch.rand(5, 1, 6, 5)
+    net(x)  # batch statistics of their own
+    net.eval()
+    features, logits, style = net.encode(x)
+    z, q = net(x)
+    assert torch.equal(net.embed(x), z)
+    assert torch.equal(z, torch.cat([logits.softmax(dim=1), style], dim=1))
+    assert torch.equal(q, z[:, :3])
+    torch.testing.assert_close(q.sum(dim=1), torch.ones(5))
+    outputs = net.encoder(x)
+    torch.testing.assert_close(logits, outputs[:, :3])
+    if style_length is None:
+        torch.testing.assert_close(style, outputs[:, 3:])
+    else:
+        torch.testing.assert_close(style.norm(dim=1), torch.full((5,), style_length))
+        cosine = nn.functional.cosine_similarity(style, outputs[:, 3:])
+        torch.testing.assert_close(cosine, torch.ones(5))
+    seen = pair[0].features(x) if isinstance(pair[0], FeatureEncoder) else x
+    torch.testing.assert_close(features, seen.flatten(1))
+    torch.testing.assert_close(net.decode(z), net.decoder(z))
+
+
+def test_a_category_and_no_style():
+    encoder, decoder = mlp_autoencoder((4,), 3, (5,))
+    net = CategoryStyleNetwork(encoder, decoder, Critic(3, (4,)), None, torch.ones(3) / 3)
+    z, q = net(torch.rand(2, 4))
+    assert torch.equal(z, q)
+
+
+def test_what_of_a_category_style_network_is_trained_and_what_is_stored():
+    encoder, decoder = mlp_autoencoder((4,), 7, (5,))
+    net = CategoryStyleNetwork(
+        encoder, decoder, Critic(7, (4,)), Critic(11, (4,)), torch.ones(3) / 3
+    )
+    # the names that phases train by
+    assert [name for name, _ in net.named_children()] == [
+        *("encoder", "decoder", "critic", "discriminator")
+    ]
+    assert {name for name, _ in net.named_buffers()} == {"prior", "prior_score"}
+
+
+@pytest.mark.parametrize("hidden", [(500, 500, 2000), (8,), ()])
+def test_mlp_with_batch_norm(hidden):
+    encoder, decoder = mlp_autoencoder((1, 4, 3), 10, hidden, batch_norm=True)
+    norms = [m for m in encoder.modules() if isinstance(m, NORMALISED)]
+    assert [norm.num_features for norm in norms] == list(hidden)
+    *inner, last = layers(encoder)
+    # what is normalised needs no bias of its own
+    assert [layer.bias for layer in inner] == [None] * len(hidden)
+    assert last.bias is not None
+    kinds = [type(m) for m in encoder[1:-1]]
+    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.ReLU] * len(hidden)
+    assert not any(isinstance(m, NORMALISED) for m in decoder.modules())
+    assert decoder(encoder(torch.rand(3, 1, 4, 3))).shape == (3, 1, 4, 3)

@@ -906,6 +906,81 @@ def test_learning_rate_follows_the_schedule(schedule):
     np.testing.assert_allclose(rates, [0.01 * schedule(i / 12) for i in range(12)], rtol=1e-12)
 
 
+def test_a_step_has_its_own_rate_and_betas():
+    seen = []
+
+    class Groups(Callback):
+        def on_batch_end(self, net, **kwargs):
+            (group,) = net.optimizer_of(net.step_).param_groups
+            seen.append((net.step_.name, group["lr"], group["betas"]))
+
+    steps = (
+        Step("critic", toy_loss("a"), trains=("critic",), rate=0.5, betas=(0.5, 0.9)),
+        Step("encode", toy_loss("b"), trains=("encoder",)),
+    )
+    phase = Phase("own", 2, steps, 0.01, schedule=cosine)
+    toy_trainer(Run(Toy(), toy_rows(64)), callbacks=[Groups()]).train([phase], seed=0)
+    assert [(name, betas) for name, _, betas in seen] == [
+        ("critic", (0.5, 0.9)),
+        ("encode", (0.9, 0.999)),
+    ] * 4
+    rates = [0.01 * cosine(i / 8) * (0.5, 1.0)[i % 2] for i in range(8)]
+    np.testing.assert_allclose([rate for _, rate, _ in seen], rates, rtol=1e-12)
+
+
+def test_constants_are_known_in_every_phase():
+    """With a refresh and without, and before and after it."""
+    constants = {"row": torch.arange(40), "shared": torch.zeros(40)}
+    run = Run(Toy(), toy_rows(), constants=constants)
+    seen = []
+
+    class Targets(Callback):
+        def on_batch_begin(self, net, batch=None, **kwargs):
+            x = torch.from_numpy(run.rows.X[batch.targets["row"]])
+            assert torch.equal(batch.x, x)
+            seen.append((net.phase.name, set(batch.targets), float(batch.targets["shared"][0])))
+
+    def refresh(run):
+        assert {"row"} <= set(run.targets)
+        return {"own": torch.ones(40), "shared": torch.ones(40)}
+
+    phases = [
+        adversarial_phase(epochs=1),
+        adversarial_phase(epochs=2, refresh=refresh, setup=lambda run: {"first": torch.ones(40)}),
+        adversarial_phase(epochs=1),
+    ]
+    toy_trainer(run, callbacks=[Targets()]).train(phases, seed=0)
+    plain, own = {"row", "shared"}, {"row", "shared", "own"}
+    # what a refresh gives goes before a constant of its name, and is forgotten with its phase
+    assert [names for _, names, _ in seen[::3]] == [plain, own | {"first"}, own, plain]
+    assert [value for *_, value in seen[::3]] == [0.0, 1.0, 1.0, 0.0]
+    assert set(run.constants) == plain
+
+
+def test_measures_stand_in_the_rows_of_their_looks():
+    run = Run(Toy(), toy_rows())
+    looks = []
+
+    def refresh(run):
+        looks.append(run.measures)
+        run.measures = {"measure": float(len(looks))}
+        return {}
+
+    phases = [
+        adversarial_phase(epochs=5, refresh=refresh, refresh_every=2),
+        adversarial_phase(epochs=1),
+        adversarial_phase(epochs=1, refresh=refresh),
+    ]
+    trainer = toy_trainer(run)
+    trainer.train(phases, seed=0)
+    assert [row.get("measure") for row in trainer.history] == [
+        *(None, 2.0, None, 3.0, 4.0),
+        None,
+        6.0,
+    ]
+    assert looks[0] == looks[4] == {}
+
+
 @each
 @pytest.mark.parametrize("kind", ["annealed", "constant"])
 def test_schedules_of_the_estimator(estimator, kind):

@@ -190,7 +190,7 @@ class BaseDeepClusterer(
         """What training goes on from fixes some parameters."""
         for name, fitted in self._network.items():
             value = getattr(self, name)
-            if value != fitted:
+            if not np.array_equal(value, fitted):  # either may be an array
                 raise ValueError(
                     f"{name}={value!r} but the estimator was fitted with {fitted!r}: set "
                     "warm_start=False and fit anew to change it."

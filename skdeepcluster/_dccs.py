@@ -662,7 +662,7 @@ class DCCS(BaseDeepClusterer):
 
     def _reconstruct(self, module: CategoryStyleNetwork, z: Tensor, x: Tensor) -> Tensor:
         """What the decoder learns from; the encoder only where that is its mutual information."""
-        informs = self.mutual_information == "decoder"
+        informs = self.mutual_information == "decoder" and self.information_weight > 0
         error = reconstruction_error(module.decoder(z if informs else z.detach()), x).mean()
         return self.information_weight * error if informs else error
 
@@ -691,7 +691,7 @@ class DCCS(BaseDeepClusterer):
         module = run.module
         z = torch.from_numpy(run.embed()).to(run.rows.device)
         q = z[:, : self.n_clusters]
-        if self.cluster_prior == "estimated":
+        if isinstance(self.cluster_prior, str) and self.cluster_prior == "estimated":
             shares = q.mean(dim=0).clamp_min(_RAREST / self.n_clusters)
             module.prior.copy_(shares / shares.sum())
         module.prior_score.copy_(module.critic(self._draw_prior(module, _PRIOR_DRAWS)).mean())

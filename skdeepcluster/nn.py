@@ -111,7 +111,7 @@ def mlp_autoencoder(
     torch.Size([5, 1, 8, 8])
     """
     widths = [math.prod(input_shape), *hidden_units, n_components]
-    hidden = _normalized_dense(widths[:-1]) if batch_norm else [*_dense(widths[:-1]), nn.ReLU()]
+    hidden = _normalized_dense(widths[:-1]) if batch_norm else _dense(widths)[:-1]
     encoder = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-2], widths[-1]))
     decoder = nn.Sequential(*_dense(widths[::-1]), nn.Unflatten(1, tuple(input_shape)))
     return encoder, decoder
@@ -334,17 +334,19 @@ def category_style_autoencoder(
     """
     n_in, *side = input_shape
     layers, n_in = _preprocessing(preprocessing, n_in)
-    padding = 1 if min(side) < _LARGE_IMAGE else 0
+    unpadded = min(side) >= _LARGE_IMAGE
     n_out = width
     while n_out <= 2 * width or max(side) > _FEW_PLACES:
+        pad_h, pad_w = (0 if unpadded and s >= 4 else 1 for s in side)
         # a side of one pixel is as wide as it gets
-        tall, broad = (4 if s + 2 * padding >= 4 else 3 for s in side)
+        tall, broad = (4 if s >= 2 else 3 for s in side)
         layers += [
-            nn.Conv2d(n_in, n_out, (tall, broad), 2, padding, bias=False),
+            nn.Conv2d(n_in, n_out, (tall, broad), 2, (pad_h, pad_w), bias=False),
             nn.BatchNorm2d(n_out),
             nn.LeakyReLU(_LEAK),
         ]
-        side = [(s + 2 * padding - k) // 2 + 1 for s, k in zip(side, (tall, broad), strict=True)]
+        sizes = zip(side, (pad_h, pad_w), (tall, broad), strict=True)
+        side = [(s + 2 * p - k) // 2 + 1 for s, p, k in sizes]
         n_in, n_out = n_out, 2 * n_out
     head = nn.Sequential(
         nn.Linear(n_in * math.prod(side), 16 * width, bias=False),

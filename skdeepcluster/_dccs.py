@@ -285,7 +285,8 @@ class DCCS(BaseDeepClusterer):
     is the likeliest by the prior (`init`), and the balance term.
 
     ``transform`` gives category and style side by side: with ``Z = transform(X)`` the category is
-    ``Z[:, :n_clusters]``, as predict_proba has it, and the style is the rest.
+    ``Z[:, :n_clusters]``, as predict_proba has it where no cluster is empty, and the style is the
+    rest.
 
     score is minus the critic's estimate of the Wasserstein distance from the prior, less the
     weighted entropy of the category: mutual information and views need other samples. A critic of
@@ -475,6 +476,13 @@ class DCCS(BaseDeepClusterer):
             last = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
             with torch.no_grad():
                 last.weight[: self.n_clusters] *= _EVEN
+        if not self.critic_units or not all(
+            isinstance(width, Integral) and int(width) > 0 for width in self.critic_units
+        ):
+            raise ValueError(
+                f"critic_units={self.critic_units!r} must hold positive integers, at least one, "
+                "for instance (256, 128)."
+            )
         critic = Critic(self._width(), self.critic_units)
         discriminator = None
         if self.mutual_information == "discriminator":
@@ -494,7 +502,10 @@ class DCCS(BaseDeepClusterer):
         """Probabilities of the categories, before anything is known of them."""
         if isinstance(self.cluster_prior, str):
             return torch.full((self.n_clusters,), 1.0 / self.n_clusters)
-        prior = np.asarray(self.cluster_prior, dtype=np.float64)
+        try:
+            prior = np.asarray(self.cluster_prior, dtype=np.float64)
+        except (TypeError, ValueError):
+            prior = np.empty(0)  # no numbers
         valid = prior.shape == (self.n_clusters,) and bool((prior > 0).all())
         if not valid or not math.isclose(prior.sum(), 1.0, rel_tol=1e-3):
             raise ValueError(
@@ -540,6 +551,7 @@ class DCCS(BaseDeepClusterer):
             refresh_every=max(1, math.ceil(epochs / _LOOKS)),
             stop=self._settled,
             whole_batches=True,
+            guarded=self.init is not None,  # from nothing, categories come and go
         )
         if self.init is None:
             if self.n_init == 1:
@@ -609,6 +621,11 @@ class DCCS(BaseDeepClusterer):
         if not targets:
             run_assign = assign(torch.from_numpy(run.embed()).to(run.rows.device))
             targets = {"p": one_hot(run_assign.argmax(dim=1), self.n_clusters).float()}
+        if not isinstance(self.cluster_prior, str):
+            # the largest part is the most probable category
+            order = torch.empty(self.n_clusters, dtype=torch.long)
+            order[self._prior().argsort()] = targets["p"].sum(dim=0).cpu().argsort()
+            targets["p"] = targets["p"][:, order.to(targets["p"].device)]
         return targets
 
     def _imitate(self, module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:

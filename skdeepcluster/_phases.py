@@ -185,6 +185,8 @@ class Phase:
     whole_batches : bool
         Whether a last batch of fewer samples is left out: for losses that compare the samples of a
         batch with each other.
+    guarded : bool
+        Whether a collapse of clusters, where the phase starts without one, ends it.
     cached : bool
         Whether the estimator's ``memory`` may hold what this phase and those before it gave.
     augment : callable, optional
@@ -201,6 +203,7 @@ class Phase:
     refresh_every: int = 1
     stop: Callable[[Run], bool] | None = None
     whole_batches: bool = False
+    guarded: bool = True
     cached: bool = False
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
 

@@ -144,7 +144,7 @@ class Trainer:
         run.targets |= first_targets or {}
         if not phase.epochs:
             return
-        guarded = sizes is not None and not _collapsed(sizes)
+        guarded = phase.guarded and sizes is not None and not _collapsed(sizes)
         finished = healthy = copy.deepcopy(run.module.state_dict())
         net = self._net(phase, seed)
         an_epoch = phase.updates(len(run.rows), self.batch_size)

@@ -21,8 +21,8 @@ BUDGETS = {
     },
     DCCS: {
         "init": "graph",
-        "pretrain_epochs": 8,
-        "max_epochs": 8,
+        "pretrain_epochs": 6,
+        "max_epochs": 4,
         "hidden_units": (32,),
         "critic_units": (16,),
         "n_critic": 1,

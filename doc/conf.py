@@ -63,13 +63,14 @@ html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_title = f"skdeepcluster {release}"
 html_theme_options = {
+    "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"whats_new": []}
+html_sidebars = {"api": [], "getting_started": [], "genindex": [], "py-modindex": []}
 html_math_renderer = "mathml"
 
 
@@ -80,7 +81,7 @@ def _inline_math(translator, node):
 
 def _display_math(translator, node):
     equation = tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="math">{equation}</div>\n')
+    translator.body.append(f'<div class="equation">{equation}</div>\n')
     raise SkipNode
 
 

@@ -1,6 +1,6 @@
 """
-Two circles: KMeans and SpectralClustering beside DualAESpectral
-================================================================
+Two circles: spectral clustering that predicts
+==============================================
 
 KMeans cuts both circles in two. SpectralClustering follows them, but it labels the points it was
 given and no others. :class:`~skdeepcluster.DualAESpectral` is a network that learns what spectral

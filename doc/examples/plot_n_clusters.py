@@ -56,6 +56,7 @@ for panel in panels:
     panel.set(xlabel="n_clusters", xticks=numbers)
     panel.legend()
 panels[1].set_ylim(0, 1.02)
+plt.show()
 
 # %%
 # The silhouette of the embedding is high for every number: training makes clusters tight there,
@@ -63,6 +64,5 @@ panels[1].set_ylim(0, 1.02)
 # scale with the number of clusters.
 #
 # The silhouette of the samples rises to six, and hardly any more after that. That bend is a hint, no
-# proof: to cut a digit into its two ways of writing is also a fair partition, and seeds agree on it.
-
-plt.show()
+# proof: to cut a digit into its two ways of writing is also a fair partition. Seeds that disagree tell of
+# a number that does not fit; that they agree does not tell that it does.

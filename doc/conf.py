@@ -75,14 +75,18 @@ html_sidebars = {"api": [], "getting_started": [], "genindex": [], "py-modindex"
 html_math_renderer = "mathml"
 
 
+def _mathml(node, *, as_block):
+    equation = tex2mathml(node.astext(), as_block=as_block)
+    return equation.replace(">‖<", ' stretchy="false">‖<')  # bars of a norm are of one height
+
+
 def _inline_math(translator, node):
-    translator.body.append(tex2mathml(node.astext()))
+    translator.body.append(_mathml(node, as_block=False))
     raise SkipNode
 
 
 def _display_math(translator, node):
-    equation = tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="equation">{equation}</div>\n')
+    translator.body.append(f'<div class="equation">{_mathml(node, as_block=True)}</div>\n')
     raise SkipNode
 
 

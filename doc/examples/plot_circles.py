@@ -28,8 +28,8 @@ for model in models:
 # %%
 # What each says of the plane
 # ---------------------------
-# The background is the answer of ``predict``. SpectralClustering has none. Far from the samples, as in
-# the corners, a network extrapolates, and its answer there means nothing.
+# The background is the answer of ``predict``. SpectralClustering has none. Far from the samples,
+# as in the corners, a network extrapolates, and its answer there means nothing.
 
 grid = np.stack(np.meshgrid(np.linspace(-1.3, 1.3, 120), np.linspace(-1.3, 1.3, 120)), axis=-1)
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.5), layout="constrained")

@@ -2,10 +2,9 @@
 Hours of the day: KMeans beside DMAE
 ====================================
 
-23 h and 1 h are two hours apart, but KMeans sees a distance of 22. :class:`~skdeepcluster.DMAE` takes
-the dissimilarity that fits the columns: "toroidal" is the distance on a circle, here of 24 hours.
-There is no network in this: ``architecture=None`` clusters the columns themselves.
-"""
+23 h and 1 h are two hours apart, but KMeans sees a distance of 22. :class:`~skdeepcluster.DMAE`
+takes the dissimilarity that fits the columns: "toroidal" is the distance on a circle, here of 24
+hours. There is no network in this: ``architecture=None`` clusters the columns themselves."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -2,8 +2,8 @@
 How many clusters
 =================
 
-No estimator here finds the number of clusters. What can be looked at, without labels, for each number?
-On images of six digits, so that we know what should come out:
+No estimator here finds the number of clusters. What can be looked at, without labels, for each
+number? On images of six digits, so that we know what should come out:
 
 * the silhouette of the labels *in the space of the samples*,
 * the silhouette *in the embedding*,
@@ -60,9 +60,9 @@ plt.show()
 
 # %%
 # The silhouette of the embedding is high for every number: training makes clusters tight there,
-# right or wrong. It says nothing, and must not be used to choose. Nor must ``score``, which changes its
-# scale with the number of clusters.
+# right or wrong. It says nothing, and must not be used to choose. Nor must ``score``, which
+# changes its scale with the number of clusters.
 #
-# The silhouette of the samples rises to six, and hardly any more after that. That bend is a hint, no
-# proof: to cut a digit into its two ways of writing is also a fair partition. Seeds that disagree tell of
-# a number that does not fit; that they agree does not tell that it does.
+# The silhouette of the samples rises to six, and hardly any more after that. That bend is a hint,
+# no proof: to cut a digit into its two ways of writing is also a fair partition. Seeds that
+# disagree tell of a number that does not fit; that they agree does not tell that it does.

@@ -2,11 +2,11 @@
 Texts: a pipeline from strings to clusters
 ==========================================
 
-The help texts of the functions of six packages of SciPy, about a thousand, are real texts that every
-installation has. Is the package that a function comes from found again from the words alone?
+The help texts of the functions of six packages of SciPy, about a thousand, are real texts that
+every installation has. Is the package that a function comes from found again from the words alone?
 
-A sparse matrix of tf-idf weights goes straight into the estimator; less than 5 % of its entries are not
-zero, by which the estimator knows bags of words and pretrains by hiding half of the words.
+A sparse matrix of tf-idf weights goes straight into the estimator; less than 5 % of its entries
+are not zero, by which the estimator knows bags of words and pretrains by hiding half of the words.
 """
 
 import importlib
@@ -65,9 +65,9 @@ for name, pipeline in pipelines.items():
     print(f"{name:12} accuracy {accuracy:.3f}, normalised mutual information {information:.3f}")
 
 # %%
-# KMeans on the words is behind. KMeans on ten singular directions takes a fraction of a second and is
-# as good as the network: a thousand texts are few to learn from. Of larger sets, where the network was
-# ahead of KMeans on the words, :doc:`/benchmarks/results` tells.
+# KMeans on the words is behind. KMeans on ten singular directions takes a fraction of a second
+# and is as good as the network: a thousand texts are few to learn from. Of larger sets, where
+# the network was ahead of KMeans on the words, :doc:`/benchmarks/results` tells.
 
 # %%
 # What the clusters are about
@@ -84,8 +84,9 @@ for label, prototype in enumerate(model.inverse_transform(model.cluster_centers_
 # %%
 # Which package is in which cluster
 # ---------------------------------
-# Large packages are cut in parts and small ones joined. Another seed gives another partition: on texts
-# compare a few values of ``random_state``, and look at the words before believing a cluster.
+# Large packages are cut in parts and small ones joined. Another seed gives another partition: on
+# texts compare a few values of ``random_state``, and look at the words before believing a
+# cluster.
 
 table = confusion_matrix(np.searchsorted(packages, y), model.labels_)[:6]
 figure, panel = plt.subplots(figsize=(5, 4), layout="constrained")

@@ -2,9 +2,9 @@
 What training did: losses, label changes, embedding
 ===================================================
 
-``history_`` holds a row for each epoch. Losses say whether training has settled, label changes whether
-clusters still move. The embedding, drawn in the plane by t-SNE, shows which clusters are apart.
-"""
+``history_`` holds a row for each epoch. Losses say whether training has settled, label changes
+whether clusters still move. The embedding, drawn in the plane by t-SNE, shows which clusters are
+apart."""
 
 import matplotlib.pyplot as plt
 from sklearn.cluster import KMeans
@@ -17,7 +17,9 @@ from skdeepcluster.metrics import clustering_accuracy
 X, y = load_digits(n_class=5, return_X_y=True)
 k_means = KMeans(5, n_init=10, random_state=0).fit(X)
 # shorter than by default, for these pages
-model = DCEC(5, image_shape=(8, 8), pretrain_epochs=60, max_epochs=40, n_init=1, random_state=0).fit(X)
+model = DCEC(
+    5, image_shape=(8, 8), pretrain_epochs=60, max_epochs=40, n_init=1, random_state=0
+).fit(X)
 
 phases = {}
 for row in model.history_:
@@ -35,9 +37,9 @@ panels[1].plot([row["label_change"] for row in phases["cluster"]])
 panels[1].set(xlabel="epoch of the last phase", title="share of labels that changed")
 
 # %%
-# Colours are the clusters that each method found. KMeans cuts through what lies together in its own
-# space, the pixels; the clusters of DCEC are apart in the embedding. That alone proves nothing, as
-# training pulls clusters apart, right ones and wrong ones; the accuracies do.
+# Colours are the clusters that each method found. KMeans cuts through what lies together in its
+# own space, the pixels; the clusters of DCEC are apart in the embedding. That alone proves
+# nothing, as training pulls clusters apart, right ones and wrong ones; the accuracies do.
 
 spaces = {"KMeans, pixels": (X, k_means), "DCEC, embedding": (model.transform(X), model)}
 figure, panels = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")

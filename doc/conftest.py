@@ -1,7 +1,5 @@
 """The code of the pages runs as doctests; the examples run when the pages are built."""
 
-from pathlib import Path
-
 import pytest
 
 collect_ignore_glob = ["*.py", "_build/*", "auto_examples/*", "benchmarks/*", "examples/*"]

@@ -1,9 +1,10 @@
 """Pictures of fitted estimators, as scikit-learn's Displays.
 
 Each class is made by ``from_estimator`` and holds what was computed; ``plot`` draws it, again if
-need be. An estimator is a fitted one of this package, or a fitted :class:`~sklearn.pipeline.Pipeline`
-whose last step is one: then ``X`` is what the pipeline takes, and what is drawn is what its last
-step sees, ``pipeline[:-1].transform(X)``. Matplotlib is needed, and imported, only here.
+need be. An estimator is a fitted one of this package, or a fitted
+:class:`~sklearn.pipeline.Pipeline` whose last step is one: then ``X`` is what the pipeline takes,
+and what is drawn is what its last step sees, ``pipeline[:-1].transform(X)``. Matplotlib is needed,
+and imported, only here.
 """
 
 import math
@@ -37,12 +38,14 @@ _COUNT = [Interval(Integral, 1, None, closed="left")]
 _PERPLEXITY = 30  # of t-SNE, scikit-learn's default
 _NEIGHBORS = 15  # of UMAP, its default
 _THUMBNAIL = 20  # points a side
-_SPACING = 0.06  # of the width of a plot, between thumbnails
+_SPACING = 0.08  # of the width of a plot, between thumbnails
 _MARKERS = "o^sDvP*X"  # for ten clusters each
-_LINES = ("-", "--", ":", "-.")  # the same
 _TERMS = 12  # of a cluster, at most
 _LETTERS = 46  # in a line of terms
 _FEATURES = 30  # of a table, at most
+_LIMIT = 2.0  # of its colours, in standard deviations
+_NAME = 24  # letters of the name of a feature, at most
+_ASIDE: dict[str, Any] = {"loc": "left", "fontsize": "small", "pad": 2}  # titles of small panels
 _ROW = 20  # prototypes in a row, at most
 
 
@@ -109,10 +112,11 @@ def _axes(ax: Any, caller: str, figsize: tuple[float, float]) -> Any:
     """The axes that were given, or those of a new figure."""
     check_matplotlib_support(caller)
     import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
 
     if ax is None:
         _, ax = plt.subplots(figsize=figsize, layout="constrained")
-    if not isinstance(ax, plt.Axes):
+    if not isinstance(ax, Axes):
         raise TypeError(
             f"ax must be one matplotlib Axes, or None for a new figure; got {type(ax).__name__}. "
             "Of several subplots pass one, as axes[0]."
@@ -138,12 +142,12 @@ def _panels(
     return ax, place.subgridspec(*shape, **grid).subplots(squeeze=False, **share)
 
 
-def _pictures(rows: Any, image_shape: tuple[int, ...]) -> np.ndarray:
+def _pictures(rows: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
     """Images of shape (n, height, width), or (n, height, width, 3) in colour.
 
     Images of neither 1 nor 3 channels are shown by the mean of their channels.
     """
-    images = _dense(rows).reshape(-1, *image_shape).astype(np.float64)
+    images = rows.reshape(len(rows), *image_shape).astype(np.float64)
     return images.transpose(0, 2, 3, 1) if image_shape[0] == 3 else images.mean(axis=1)
 
 
@@ -152,7 +156,7 @@ def _mosaic(ax: Any, grid: Sequence[np.ndarray], limits: tuple[float, float]) ->
     sample = grid[0]
     height, width = sample.shape[1:3]
     gap = max(1, width // 14)
-    n_columns = max(len(row) for row in grid)
+    n_columns = max(1, *(len(row) for row in grid))
     canvas = np.ones(
         (len(grid) * (height + gap) - gap, n_columns * (width + gap) - gap, *sample.shape[3:])
     )
@@ -167,6 +171,12 @@ def _mosaic(ax: Any, grid: Sequence[np.ndarray], limits: tuple[float, float]) ->
     ax.tick_params(length=0)
     ax.set_xticks(np.arange(n_columns) * (width + gap) + (width - 1) / 2, [])
     ax.set_yticks(np.arange(len(grid)) * (height + gap) + (height - 1) / 2, [])
+
+
+def _name_features(ax: Any, names: np.ndarray) -> None:
+    """Ticks with names, long ones cut."""
+    short = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}…" for name in map(str, names)]
+    ax.set_xticks(range(len(short)), short, rotation=90, fontsize="small")
 
 
 def _legend_beside(ax: Any, n_entries: int, title: str | None = None) -> None:
@@ -277,27 +287,23 @@ class TrainingCurveDisplay:
             panel.set(ylabel=name, xlim=(0.5, len(phases) + 0.5))
             for begin in begins[1:]:
                 panel.axvline(begin + 0.5, color="0.7", linewidth=0.8)
+            for epoch, row in enumerate(self.history, 1):
+                if row.get("collapsed"):
+                    panel.axvline(epoch, color="red", linestyle=":", label="collapse")
             if name == "cluster size":
                 self._draw_sizes(panel)
             else:
                 self._draw_curves(panel, curves, begins)
-            for epoch, row in enumerate(self.history, 1):
-                if row.get("collapsed"):
-                    panel.axvline(epoch, color="red", linestyle=":", label="collapse")
-            if name in ("loss", "measure") or panel.get_legend_handles_labels()[1]:
+            if name in ("loss", "measure"):
                 _legend_beside(panel, len(curves))
-        first = self.axes_[0]
+        first, last = self.axes_[0], self.axes_[-1]
+        over = first.get_xaxis_transform()
         for begin in begins:
             first.text(
-                begin + 0.5,
-                1.02,
-                phases[begin],
-                transform=first.get_xaxis_transform(),
-                rotation=30,
-                fontsize="small",
+                begin + 0.5, 1.02, phases[begin], transform=over, rotation=30, fontsize="small"
             )
-        self.axes_[-1].set_xlabel("epoch")
-        self.axes_[-1].xaxis.get_major_locator().set_params(integer=True)
+        last.set_xlabel("epoch")
+        last.xaxis.get_major_locator().set_params(integer=True)
         return self
 
     def _panels(self) -> dict[str, dict[str, np.ndarray]]:
@@ -310,7 +316,7 @@ class TrainingCurveDisplay:
                 if name == "cluster_sizes":
                     panel = "measure"
                     if value is not None:
-                        panels["cluster size"] = {name: np.empty(0)}
+                        panels["cluster size"] = {name: np.zeros(1)}  # drawn from the rows
                 elif isinstance(value, float):
                     where = "label change" if name == "label_change" else panel
                     curve = panels[where].setdefault(name, np.full(len(self.history), np.nan))
@@ -318,31 +324,24 @@ class TrainingCurveDisplay:
         return {
             name: curves
             for name, curves in panels.items()
-            if name == "cluster size" and curves
-            or any(np.isfinite(curve).any() for curve in curves.values())
+            if any(np.isfinite(curve).any() for curve in curves.values())
         }
 
-    def _draw_curves(
-        self, panel: Any, curves: dict[str, np.ndarray], begins: list[int]
-    ) -> None:
+    def _draw_curves(self, panel: Any, curves: dict[str, np.ndarray], begins: list[int]) -> None:
         """A line for each curve, which ends with each phase."""
         epochs = np.arange(1, len(self.history) + 1)
         for number, (name, curve) in enumerate(curves.items()):
-            label = None if name == "label_change" else name
-            for stretch in np.split(np.flatnonzero(np.isfinite(curve)), 1):
-                parts = np.split(stretch, np.searchsorted(stretch, begins[1:]))
-                for part in parts:
-                    if len(part):
-                        panel.plot(
-                            epochs[part],
-                            curve[part],
-                            ".-",
-                            color=f"C{number}",
-                            markersize=4,
-                            label=label,
-                        )
-                        label = None
-        if panel.get_ylabel() == "loss" and min(np.nanmin(curve) for curve in curves.values()) > 0:
+            label = name
+            for part in np.split(epochs, begins[1:]):
+                part = part[np.isfinite(curve[part - 1])]
+                if len(part):
+                    panel.plot(
+                        part, curve[part - 1], ".-", color=f"C{number}", markersize=4, label=label
+                    )
+                    label = "_"  # in the legend once
+        if panel.get_ylabel() == "label change":
+            panel.set_ylim(bottom=0.0)
+        if panel.get_ylabel() == "loss" and min(np.nanmin(c) for c in curves.values()) > 0:
             panel.set_yscale("log")
 
     def _draw_sizes(self, panel: Any) -> None:
@@ -351,22 +350,29 @@ class TrainingCurveDisplay:
             of_phase = [(i, row["cluster_sizes"]) for i, row in known if row["phase"] == phase]
             epochs, sizes = zip(*of_phase, strict=True)
             panel.plot(epochs, np.array(sizes), ".-", color="C0", alpha=0.6, markersize=4)
-        epoch, row = known[-1]
-        last = np.array(row["cluster_sizes"])
+        last = np.array(known[-1][1]["cluster_sizes"])
         panel.axhline(last.mean(), color="0.4", linestyle="--", linewidth=0.8)
+        panel.text(
+            0.01,
+            last.mean(),
+            f"even: {last.mean():.0f}",
+            transform=panel.get_yaxis_transform(),
+            va="bottom",
+            color="0.4",
+            fontsize="small",
+        )
         panel.set_ylim(bottom=0)
         for number, word, side in (
             (last.argmax(), "largest", "bottom"),
             (last.argmin(), "smallest", "top"),
         ):
-            panel.annotate(
+            panel.text(
+                1.01,
+                last[number],
                 f"{word}: {last[number]}",
-                (epoch, last[number]),
-                xytext=(1.01, last[number]),
-                textcoords=panel.get_yaxis_transform(),
+                transform=panel.get_yaxis_transform(),
                 va=side,
                 fontsize="small",
-                annotation_clip=False,
             )
 
 
@@ -519,7 +525,9 @@ class EmbeddingDisplay:
             xlabel=xlabel,
             ylabel=ylabel,
             legend_title="cluster" if labels is None else "label",
-            thumbnails=dict(zip(chosen, _pictures(X[chosen], model.image_shape_), strict=True))
+            thumbnails=dict(
+                zip(chosen, _pictures(_dense(X[chosen]), model.image_shape_), strict=True)
+            )
             if chosen and model.image_shape_ is not None
             else None,
         ).plot(ax=ax, **kwargs)
@@ -585,7 +593,9 @@ def _project(
         with np.errstate(invalid="ignore"):  # of an embedding without any variance
             points = pca.fit_transform(Z)
         shares = np.nan_to_num(pca.explained_variance_ratio_)
-        first, second = (f"component {i} ({share:.0%})" for i, share in enumerate(shares, 1))
+        first, second = (
+            f"component {i} ({share:.0%} of the variance)" for i, share in enumerate(shares, 1)
+        )
         return points, (first, second)
     if method == "tsne":
         perplexity = min(_PERPLEXITY, (len(Z) - 1) / 3)
@@ -639,8 +649,7 @@ class ClusterGalleryDisplay:
         What a cluster is like: the mean of its samples (images), its mean less that of all other
         samples (text), its mean in standard deviations from that of all samples (table). Rows of
         nan for empty clusters.
-    most_typical, least_typical : list of n_clusters {ndarray, sparse matrix} of shape \
-            (<= n_samples, n_features)
+    most_typical, least_typical : list of n_clusters ndarrays of shape (<= n_samples, n_features)
         Samples of each cluster, the most and the least typical one first; of a table in the
         units of the profiles.
     most_typical_index, least_typical_index : list of n_clusters ndarrays
@@ -679,8 +688,8 @@ class ClusterGalleryDisplay:
         self,
         kind: str,
         profiles: np.ndarray,
-        most_typical: list[Any],
-        least_typical: list[Any],
+        most_typical: list[np.ndarray],
+        least_typical: list[np.ndarray],
         *,
         most_typical_index: list[np.ndarray],
         least_typical_index: list[np.ndarray],
@@ -741,8 +750,8 @@ class ClusterGalleryDisplay:
             a cluster by the difference of its mean from that of the other samples, of a sample
             by its own values. "table" is a heat map of means in standard deviations, of at
             most 30 features, those in which clusters differ most. "auto" is "images" where the
-            estimator was fitted on images, "text" where less than 5 % of the entries were not
-            0, else "table".
+            estimator was fitted on images, "text" where `X` is sparse or less than 5 % of the
+            entries were not 0 in fit, else "table".
         ax : matplotlib Axes, default=None
             Where to draw; None for a new figure.
 
@@ -762,7 +771,7 @@ class ClusterGalleryDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         model, X = _samples(estimator, X)
         if kind == "auto":
-            vectors = "text" if model._bag_of_words else "table"
+            vectors = "text" if sp.issparse(X) or model._bag_of_words else "table"
             kind = vectors if model.image_shape_ is None else "images"
         if kind == "images" and model.image_shape_ is None:
             raise ValueError(
@@ -776,7 +785,8 @@ class ClusterGalleryDisplay:
         ranked = _rank(model, Z, q)
         most = [rows[:n_samples] for rows in ranked]
         least = [rows[n_samples:][: -n_samples - 1 : -1] for rows in ranked]
-        means, shift, factor = _means(X, labels, n_clusters), 0.0, 1.0
+        means = _means(X, labels, n_clusters)
+        shift, factor = np.zeros(1), np.ones(1)
         if kind == "text":
             rest = len(labels) - sizes
             total = np.asarray(X.sum(axis=0)).reshape(1, -1)
@@ -787,14 +797,13 @@ class ClusterGalleryDisplay:
             factor = 1.0 / np.sqrt(np.where(variance > 0, variance, 1.0))
             means = (means - shift) * factor
 
-        def rows_of(index: np.ndarray) -> Any:
-            return X[index] if kind != "table" else (_dense(X[index]) - shift) * factor
-
+        samples = [
+            [(_dense(X[index]) - shift) * factor for index in typical] for typical in (most, least)
+        ]
         return cls(
             kind,
             means,
-            [rows_of(index) for index in most],
-            [rows_of(index) for index in least],
+            *samples,
             most_typical_index=most,
             least_typical_index=least,
             cluster_sizes=sizes,
@@ -818,7 +827,7 @@ class ClusterGalleryDisplay:
         n_samples = max(1, *(len(rows) for rows in self.most_typical_index))
         draw, figsize, ratios = {
             "images": (self._draw_images, *self._size_of_images(n_samples)),
-            "text": (self._draw_text, (12.0, 0.8 + 0.17 * n_clusters * (n_samples + 1)), (1, 1, 1)),
+            "text": (self._draw_text, (12.0, 0.8 + 0.16 * n_clusters * (n_samples + 1)), (1, 1, 1)),
             "table": (self._draw_table, *self._size_of_table(n_samples)),
         }[self.kind]
         self.ax_, axes = _panels(
@@ -830,7 +839,9 @@ class ClusterGalleryDisplay:
         self.axes_[0].set_yticks(self.axes_[0].get_yticks(), sizes)
         self.axes_[0].set_ylabel("cluster (samples)")
         titles = ("cluster terms" if self.kind == "text" else "cluster mean",)
-        for panel, title in zip(self.axes_, (*titles, "most typical", "least typical"), strict=True):
+        for panel, title in zip(
+            self.axes_, (*titles, "most typical", "least typical"), strict=True
+        ):
             panel.set_title(title, fontsize="medium")
         return self
 
@@ -844,14 +855,14 @@ class ClusterGalleryDisplay:
     def _size_of_table(self, n_samples: int) -> tuple[tuple[float, float], tuple[int, ...]]:
         n_features = min(self.profiles.shape[1], _FEATURES)
         height = 1.8 + max(0.1 * n_samples, 0.25) * len(self.profiles)
-        return (4.0 + 0.6 * n_features, min(height, 16.0)), (1, 1, 1)
+        return (4.5 + 0.4 * n_features, min(max(height, 4.0), 16.0)), (1, 1, 1)
 
     def _draw_images(self, n_samples: int) -> None:
         shape = self.image_shape or ()
-        shown = [rows for rows in (*self.most_typical, *self.least_typical) if rows.shape[0]]
+        shown = [rows for rows in (*self.most_typical, *self.least_typical) if len(rows)]
         low = min(_pictures(rows, shape).min() for rows in shown)
         high = max(_pictures(rows, shape).max() for rows in shown)
-        profiles = [_pictures(row, shape) for row in np.nan_to_num(self.profiles, nan=high)]
+        profiles = [_pictures(row[None], shape) for row in np.nan_to_num(self.profiles, nan=high)]
         samples = [
             [_pictures(rows, shape) for rows in typical]
             for typical in (self.most_typical, self.least_typical)
@@ -864,30 +875,26 @@ class ClusterGalleryDisplay:
         spread = np.nanmax(self.profiles, axis=0) - np.nanmin(self.profiles, axis=0)
         kept = np.sort(np.argsort(-spread, kind="stable")[:_FEATURES])
         n_clusters = len(self.profiles)
-        most, least = (
-            np.full((n_clusters, n_samples, len(kept)), np.nan) for _ in range(2)
-        )
+        most, least = (np.full((n_clusters, n_samples, len(kept)), np.nan) for _ in range(2))
         for values, typical in ((most, self.most_typical), (least, self.least_typical)):
             for i, rows in enumerate(typical):
                 values[i, : len(rows)] = rows[:, kept]
-        limit = np.nanmax(np.abs(self.profiles[:, kept]))
         for panel, values in zip(self.axes_, (self.profiles[:, kept], most, least), strict=True):
             picture = panel.imshow(
                 values.reshape(-1, len(kept)),
                 cmap="RdBu_r",
-                vmin=-limit,
-                vmax=limit,
+                vmin=-_LIMIT,
+                vmax=_LIMIT,
                 aspect="auto",
                 interpolation="nearest",
                 extent=(-0.5, len(kept) - 0.5, n_clusters - 0.5, -0.5),
             )
             for i in range(1, n_clusters):
                 panel.axhline(i - 0.5, color="white", linewidth=2)
-            names = [textwrap.shorten(str(name), 24, placeholder="…") for name in np.asarray(self.feature_names)[kept]]
-            panel.set_xticks(range(len(kept)), names, rotation=90, fontsize="small")
+            _name_features(panel, np.asarray(self.feature_names)[kept])
             panel.set_yticks(range(n_clusters), [])
         self.figure_.colorbar(
-            picture, ax=list(self.axes_), label="standard deviations from the mean", extend="both"
+            picture, ax=list(self.axes_), label="standard deviations", extend="both", aspect=30
         )
 
     def _draw_text(self, n_samples: int) -> None:
@@ -896,7 +903,7 @@ class ClusterGalleryDisplay:
         columns = [
             [_wrap(_top_terms(row, names, _TERMS), n_samples) for row in self.profiles],
             *(
-                [[_shorten(_top_terms(row, names, _TERMS)) for row in _dense(rows)] for rows in typical]
+                [[_shorten(_top_terms(row, names, _TERMS)) for row in rows] for rows in typical]
                 for typical in (self.most_typical, self.least_typical)
             ),
         ]
@@ -985,7 +992,7 @@ class ReconstructionDisplay:
         The frame, itself not drawn, whose place the panels take.
     axes_ : ndarray of matplotlib Axes
         The panels. Of images, one for samples and reconstructions and one for prototypes; of
-        vectors, one for each sample and the last one for the prototypes.
+        vectors, one for each sample, then one for each prototype.
     figure_ : matplotlib Figure
         Figure of the panels.
 
@@ -1039,6 +1046,9 @@ class ReconstructionDisplay:
     ) -> Self:
         """Decode some samples and the centers of the clusters, and draw them.
 
+        Images are drawn as pictures, vectors as lines over their features: in the units of X, or
+        standardised where the estimator standardises columns of unlike units.
+
         Parameters
         ----------
         estimator : estimator
@@ -1072,21 +1082,24 @@ class ReconstructionDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         model, X = _samples(estimator, X)
         drawn = check_random_state(random_state).permutation(X.shape[0])[:n_samples]
-        samples = _dense(X[drawn]).astype(np.float64)
         Z, _ = _embed(model, X[drawn])
-        decoded, prototypes = (
-            model.inverse_transform(embeddings).reshape(len(embeddings), -1)
-            for embeddings in (Z, model.cluster_centers_)
-        )
+        drawings = [
+            _dense(X[drawn]).astype(np.float64),
+            model.inverse_transform(Z).reshape(len(Z), -1),
+            model.inverse_transform(model.cluster_centers_).reshape(model.n_clusters, -1),
+        ]
+        ylabel = "value"
+        if model.image_shape_ is None and model._scaler.kind == "standard":
+            drawings = [model._scaler(rows) for rows in drawings]
+            ylabel = "standardised value"
         assign = getattr(model.module_, "assign", None)
         by_cluster = isinstance(assign, SpectralAssignment) and not assign.latent
         return cls(
-            samples,
-            decoded,
-            prototypes,
+            *drawings,
             title="nearest prototypes" if by_cluster else "reconstructions",
             image_shape=model.image_shape_,
             feature_names=_feature_names(estimator, None),
+            ylabel=ylabel,
         ).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
@@ -1104,21 +1117,28 @@ class ReconstructionDisplay:
         caller = "ReconstructionDisplay.plot"
         n, k = len(self.samples), len(self.prototypes)
         if self.image_shape is None:
-            figsize = (9.0, 1.5 + 0.8 * n + 2.4)
-            ratios = [1] * n + [3]
+            above, below = math.ceil(n / 2), math.ceil(k / 2)
+            figsize = (10.0, 1.2 + 0.9 * (above + below))
             self.ax_, axes = _panels(
-                ax, caller, figsize, (n + 1, 1), sharex=True, height_ratios=ratios
+                ax, caller, figsize, (above + below, 2), sharex=True, sharey=True
             )
-            draw = self._draw_lines
-        else:
-            rows = math.ceil(k / _ROW)
-            figsize = (1.5 + 0.6 * max(n, min(k, _ROW)), 1.2 + 0.6 * (2 + rows))
-            self.ax_, axes = _panels(ax, caller, figsize, (2, 1), height_ratios=(2, rows))
-            draw = self._draw_images
+            for panel in axes.flat:
+                panel.set_axis_off()  # until it is drawn in
+            self.axes_ = np.concatenate([axes[:above].ravel()[:n], axes[above:].ravel()[:k]])
+            self.figure_ = self.ax_.figure
+            self._draw_lines()
+            for column in axes.T:
+                lowest = [panel for panel in column if panel.axison][-1:]
+                for panel in lowest:
+                    panel.tick_params(labelbottom=True)
+                    panel.set_xlabel("" if len(self.samples[0]) <= _FEATURES else "feature")
+            axes[len(axes) // 2, 0].set_ylabel(self.ylabel)
+            return self
+        rows = math.ceil(k / _ROW)
+        figsize = (1.5 + 0.6 * max(n, min(k, _ROW)), 1.2 + 0.6 * (2 + rows))
+        self.ax_, axes = _panels(ax, caller, figsize, (2, 1), height_ratios=(2, rows))
         self.axes_, self.figure_ = axes[:, 0], self.ax_.figure
-        draw()
-        self.axes_[0].set_title(f"samples and {self.title}", fontsize="medium")
-        self.axes_[-1].set_title("prototypes of the clusters", fontsize="medium")
+        self._draw_images()
         return self
 
     def _draw_images(self) -> None:
@@ -1137,24 +1157,26 @@ class ReconstructionDisplay:
             self.axes_[1].get_yticks(), [f"{_ROW * i} +" if i else "" for i in range(len(rows))]
         )
         self.axes_[1].set_xlabel("cluster")
+        self.axes_[0].set_title(f"samples and {self.title}", fontsize="medium")
+        self.axes_[1].set_title("prototypes of the clusters", fontsize="medium")
 
     def _draw_lines(self) -> None:
+        n = len(self.samples)
         places = np.arange(self.samples.shape[1])
         marker = "." if len(places) <= _FEATURES else ""
+        colors = _colors(len(self.prototypes))
+        for panel in self.axes_:
+            panel.set_axis_on()
         for panel, sample, decoded in zip(
-            self.axes_, self.samples, self.reconstructions, strict=False
+            self.axes_[:n], self.samples, self.reconstructions, strict=True
         ):
             panel.plot(places, sample, marker=marker, color="0.4", label="sample")
             panel.plot(places, decoded, "--", marker=marker, color="C1", label=self.title[:-1])
-        _legend_beside(self.axes_[0], 2)
-        last = self.axes_[-1]
-        colors = _colors(len(self.prototypes))
-        for i, prototype in enumerate(self.prototypes):
-            style = _LINES[i // 10 % len(_LINES)]
-            last.plot(places, prototype, style, marker=marker, color=colors[i], label=str(i))
-        _legend_beside(last, len(self.prototypes), "cluster")
+            panel.set_title("sample", **_ASIDE)
+        for i, (panel, prototype) in enumerate(zip(self.axes_[n:], self.prototypes, strict=True)):
+            panel.plot(places, prototype, marker=marker, color=colors[i])
+            panel.set_title(f"prototype of cluster {i}", **_ASIDE)
+        _legend_beside(self.axes_[min(1, n - 1)], 2)
         if len(places) <= _FEATURES:
-            last.set_xticks(places, [str(name) for name in np.asarray(self.feature_names)], rotation=90)
-        else:
-            last.set_xlabel("feature")
-        self.figure_.align_ylabels(list(self.axes_))
+            for panel in self.axes_:
+                _name_features(panel, np.asarray(self.feature_names))

@@ -4,7 +4,8 @@ Each class is made by ``from_estimator`` and holds what was computed; ``plot`` d
 need be. An estimator is a fitted one of this package, or a fitted
 :class:`~sklearn.pipeline.Pipeline` whose last step is one: then ``X`` is what the pipeline takes,
 and what is drawn is what its last step sees, ``pipeline[:-1].transform(X)``. Matplotlib is needed,
-and imported, only here.
+and imported, only here. Legends stand beside the axes: give a figure that holds several Displays
+``layout="constrained"``, which makes room for them.
 """
 
 import math
@@ -45,7 +46,6 @@ _LETTERS = 46  # in a line of terms
 _FEATURES = 30  # of a table, at most
 _LIMIT = 2.0  # of its colours, in standard deviations
 _NAME = 24  # letters of the name of a feature, at most
-_ASIDE: dict[str, Any] = {"loc": "left", "fontsize": "small", "pad": 2}  # titles of small panels
 _ROW = 20  # prototypes in a row, at most
 
 
@@ -257,7 +257,8 @@ class TrainingCurveDisplay:
         """Draw the curves.
 
         Phases follow each other from left to right, each between two lines and under its name.
-        Where all losses are positive their axis is logarithmic. Of the last cluster sizes the
+        Losses that are positive and span a factor of 10 have a
+        logarithmic axis. Of the last cluster sizes the
         largest and the smallest are named, and the dashed line is an even size. An epoch in
         which clusters collapsed, which ends a training, is marked in red.
 
@@ -341,7 +342,9 @@ class TrainingCurveDisplay:
                     label = "_"  # in the legend once
         if panel.get_ylabel() == "label change":
             panel.set_ylim(bottom=0.0)
-        if panel.get_ylabel() == "loss" and min(np.nanmin(c) for c in curves.values()) > 0:
+        low = min(np.nanmin(curve) for curve in curves.values())
+        high = max(np.nanmax(curve) for curve in curves.values())
+        if panel.get_ylabel() == "loss" and 0.0 < 10.0 * low < high:
             panel.set_yscale("log")
 
     def _draw_sizes(self, panel: Any) -> None:
@@ -360,6 +363,7 @@ class TrainingCurveDisplay:
             va="bottom",
             color="0.4",
             fontsize="small",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0},
         )
         panel.set_ylim(bottom=0)
         for number, word, side in (
@@ -1117,22 +1121,14 @@ class ReconstructionDisplay:
         caller = "ReconstructionDisplay.plot"
         n, k = len(self.samples), len(self.prototypes)
         if self.image_shape is None:
-            above, below = math.ceil(n / 2), math.ceil(k / 2)
-            figsize = (10.0, 1.2 + 0.9 * (above + below))
-            self.ax_, axes = _panels(
-                ax, caller, figsize, (above + below, 2), sharex=True, sharey=True
-            )
-            for panel in axes.flat:
-                panel.set_axis_off()  # until it is drawn in
-            self.axes_ = np.concatenate([axes[:above].ravel()[:n], axes[above:].ravel()[:k]])
-            self.figure_ = self.ax_.figure
+            figsize = (11.0, 1.2 + 0.7 * max(n, k))
+            self.ax_, frames = _panels(ax, caller, figsize, (1, 2))
+            columns = [
+                _panels(frame, caller, figsize, (count, 1), sharex=True, sharey=True)[1][:, 0]
+                for frame, count in zip(frames[0], (n, k), strict=True)
+            ]
+            self.axes_, self.figure_ = np.concatenate(columns), self.ax_.figure
             self._draw_lines()
-            for column in axes.T:
-                lowest = [panel for panel in column if panel.axison][-1:]
-                for panel in lowest:
-                    panel.tick_params(labelbottom=True)
-                    panel.set_xlabel("" if len(self.samples[0]) <= _FEATURES else "feature")
-            axes[len(axes) // 2, 0].set_ylabel(self.ylabel)
             return self
         rows = math.ceil(k / _ROW)
         figsize = (1.5 + 0.6 * max(n, min(k, _ROW)), 1.2 + 0.6 * (2 + rows))
@@ -1165,18 +1161,19 @@ class ReconstructionDisplay:
         places = np.arange(self.samples.shape[1])
         marker = "." if len(places) <= _FEATURES else ""
         colors = _colors(len(self.prototypes))
-        for panel in self.axes_:
-            panel.set_axis_on()
         for panel, sample, decoded in zip(
             self.axes_[:n], self.samples, self.reconstructions, strict=True
         ):
             panel.plot(places, sample, marker=marker, color="0.4", label="sample")
             panel.plot(places, decoded, "--", marker=marker, color="C1", label=self.title[:-1])
-            panel.set_title("sample", **_ASIDE)
         for i, (panel, prototype) in enumerate(zip(self.axes_[n:], self.prototypes, strict=True)):
             panel.plot(places, prototype, marker=marker, color=colors[i])
-            panel.set_title(f"prototype of cluster {i}", **_ASIDE)
-        _legend_beside(self.axes_[min(1, n - 1)], 2)
-        if len(places) <= _FEATURES:
-            for panel in self.axes_:
-                _name_features(panel, np.asarray(self.feature_names))
+            panel.set_title(f"prototype of cluster {i}", loc="left", fontsize="small", pad=2)
+        self.axes_[0].legend(
+            loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, borderaxespad=0.1
+        )
+        self.axes_[n // 2].set_ylabel(self.ylabel)
+        for lowest in (self.axes_[n - 1], self.axes_[-1]):
+            lowest.set_xlabel("" if marker else "feature")
+            if marker:
+                _name_features(lowest, np.asarray(self.feature_names))

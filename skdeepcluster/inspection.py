@@ -612,9 +612,11 @@ def _project(
             "method='umap' needs the package umap-learn: pip install umap-learn, or use "
             "method='tsne'."
         ) from error
-    neighbors = min(_NEIGHBORS, len(Z) - 1)
-    # more than one thread would not repeat what random_state says
-    points = UMAP(n_neighbors=neighbors, n_jobs=1, random_state=random_state).fit_transform(Z)
+    # its spectral start fails on 3 samples; more than one thread would not repeat random_state
+    umap = UMAP(
+        n_neighbors=min(_NEIGHBORS, len(Z) - 1), init="pca", n_jobs=1, random_state=random_state
+    )
+    points = umap.fit_transform(Z)
     return points, ("UMAP 1", "UMAP 2")
 
 

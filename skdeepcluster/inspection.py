@@ -217,8 +217,8 @@ class TrainingCurveDisplay:
     >>> from skdeepcluster import DCEC
     >>> from skdeepcluster.inspection import TrainingCurveDisplay
     >>> X = load_iris().data
-    >>> model = DCEC(3, pretrain_epochs=20, max_epochs=10, random_state=0).fit(X)
-    >>> display = TrainingCurveDisplay.from_estimator(model)
+    >>> model = DCEC(3, init="graph", n_init=1, pretrain_epochs=20, max_epochs=10, random_state=0)
+    >>> display = TrainingCurveDisplay.from_estimator(model.fit(X))
     >>> [panel.get_ylabel() for panel in display.axes_]
     ['loss', 'label change', 'cluster size']
     """
@@ -411,8 +411,8 @@ class EmbeddingDisplay:
     >>> from skdeepcluster import DCEC
     >>> from skdeepcluster.inspection import EmbeddingDisplay
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = DCEC(3, pretrain_epochs=20, max_epochs=10, random_state=0).fit(X)
-    >>> display = EmbeddingDisplay.from_estimator(model, X)
+    >>> model = DCEC(3, init="graph", n_init=1, pretrain_epochs=20, max_epochs=10, random_state=0)
+    >>> display = EmbeddingDisplay.from_estimator(model.fit(X), X)
     >>> display.points.shape
     (150, 2)
     >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
@@ -590,6 +590,7 @@ def _project(
     Z: np.ndarray, method: str, random_state: np.random.RandomState
 ) -> tuple[np.ndarray, tuple[str, str]]:
     """Points in the plane, and what the axes are called."""
+    Z = Z.astype(np.float64)  # covariances of float32 hold half of its digits
     if Z.shape[1] == 1:  # what projects asks for two columns
         Z = np.column_stack([Z, np.zeros_like(Z)])
     if method == "pca":
@@ -682,8 +683,8 @@ class ClusterGalleryDisplay:
     >>> from skdeepcluster import DCEC
     >>> from skdeepcluster.inspection import ClusterGalleryDisplay
     >>> X = load_iris(as_frame=True).data
-    >>> model = DCEC(3, pretrain_epochs=20, max_epochs=10, random_state=0).fit(X)
-    >>> display = ClusterGalleryDisplay.from_estimator(model, X, n_samples=3)
+    >>> model = DCEC(3, init="graph", n_init=1, pretrain_epochs=20, max_epochs=10, random_state=0)
+    >>> display = ClusterGalleryDisplay.from_estimator(model.fit(X), X, n_samples=3)
     >>> display.kind, display.profiles.shape, len(display.most_typical[0])
     ('table', (3, 4), 3)
     >>> [panel.get_title() for panel in display.axes_]
@@ -1007,12 +1008,12 @@ class ReconstructionDisplay:
     >>> from sklearn.datasets import load_digits
     >>> from skdeepcluster import DCEC
     >>> from skdeepcluster.inspection import ReconstructionDisplay
-    >>> X = load_digits().data[:300]
-    >>> model = DCEC(10, image_shape=(8, 8), n_init=1, init="graph", pretrain_epochs=10,
+    >>> X = load_digits(n_class=3).data
+    >>> model = DCEC(3, image_shape=(8, 8), init="graph", n_init=1, pretrain_epochs=10,
     ...              max_epochs=5, random_state=0).fit(X)
-    >>> display = ReconstructionDisplay.from_estimator(model, X, n_samples=6, random_state=0)
+    >>> display = ReconstructionDisplay.from_estimator(model, X, random_state=0)
     >>> display.reconstructions.shape, display.prototypes.shape
-    ((6, 64), (10, 64))
+    ((6, 64), (3, 64))
     >>> [panel.get_title() for panel in display.axes_]
     ['samples and reconstructions', 'prototypes of the clusters']
     """

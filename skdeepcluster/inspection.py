@@ -253,7 +253,7 @@ class TrainingCurveDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         return cls(_clusterer(estimator).history_).plot(ax=ax)
 
-    def plot(self, *, ax: Any = None) -> Self:
+    def plot(self, ax: Any = None) -> Self:
         """Draw the curves.
 
         Phases follow each other from left to right, each between two lines and under its name.
@@ -536,7 +536,7 @@ class EmbeddingDisplay:
             else None,
         ).plot(ax=ax, **kwargs)
 
-    def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the points.
 
         Parameters
@@ -818,7 +818,7 @@ class ClusterGalleryDisplay:
             image_shape=model.image_shape_,
         ).plot(ax=ax)
 
-    def plot(self, *, ax: Any = None) -> Self:
+    def plot(self, ax: Any = None) -> Self:
         """Draw the gallery, a row a cluster.
 
         Parameters
@@ -968,7 +968,8 @@ def _shorten(terms: list[str]) -> str:
 
 def _wrap(terms: list[str], n_lines: int) -> list[str]:
     """As many terms as go into so many lines."""
-    return textwrap.wrap(", ".join(terms), _LETTERS)[:n_lines]
+    lines = textwrap.wrap(", ".join(terms), _LETTERS)[:n_lines]
+    return [*lines[:-1], lines[-1].rstrip(",")]
 
 
 class ReconstructionDisplay:
@@ -1109,7 +1110,7 @@ class ReconstructionDisplay:
             ylabel=ylabel,
         ).plot(ax=ax)
 
-    def plot(self, *, ax: Any = None) -> Self:
+    def plot(self, ax: Any = None) -> Self:
         """Draw the samples, what they are decoded to, and the prototypes.
 
         Parameters
@@ -1124,7 +1125,7 @@ class ReconstructionDisplay:
         caller = "ReconstructionDisplay.plot"
         n, k = len(self.samples), len(self.prototypes)
         if self.image_shape is None:
-            figsize = (11.0, 1.2 + 0.7 * max(n, k))
+            figsize = (11.0, min(1.2 + 0.7 * max(n, k), 40.0))
             self.ax_, frames = _panels(ax, caller, figsize, (1, 2))
             columns = [
                 _panels(frame, caller, figsize, (count, 1), sharex=True, sharey=True)[1][:, 0]

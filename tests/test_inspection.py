@@ -1,5 +1,6 @@
 """The Displays: what they compute, what they draw, and what they refuse."""
 
+import copy
 import sys
 import types
 
@@ -547,6 +548,19 @@ def test_the_distance_of_dmae_is_its_own():
     assert set(display.least_typical_index[night]) == {3, 4}
 
 
+def test_the_distances_of_dmae_are_in_the_order_of_the_clusters(iris):
+    """Empty clusters are numbered last, which renumbers the others."""
+    X, model = iris
+    renumbered = copy.deepcopy(model)
+    renumbered._cluster_order = np.array([2, 0, 1])
+    before, after = (ClusterGalleryDisplay.from_estimator(m, X) for m in (model, renumbered))
+    for new, old in enumerate(renumbered._cluster_order):
+        for typical in ("most_typical_index", "least_typical_index"):
+            np.testing.assert_array_equal(
+                getattr(after, typical)[new], getattr(before, typical)[old]
+            )
+
+
 def test_pictures_of_the_gallery(images):
     model, (X, _) = images[DCEC], digits()
     display = ClusterGalleryDisplay.from_estimator(model, X, n_samples=3)
@@ -643,6 +657,21 @@ def test_texts_without_words_and_with_long_ones():
     assert columns[1][0].split("\n") == ["(no terms)", "a" * 46, "b" * 30]
     assert columns[0][1] == "(no terms)"
     assert max(len(line) for line in columns[0][0].split("\n")) <= 46
+
+
+def test_terms_that_do_not_fit_are_left_out():
+    """Two samples leave two lines; the comma of the second goes with what would follow it."""
+    display = ClusterGalleryDisplay(
+        "text",
+        np.array([[3.0, 2.0, 1.0]]),
+        [np.eye(3)[:2]],
+        [np.eye(3)[:0]],
+        most_typical_index=[np.arange(2)],
+        least_typical_index=[np.arange(0)],
+        cluster_sizes=np.array([2]),
+        feature_names=np.array(["a" * 45, "b" * 45, "c" * 45]),
+    ).plot()
+    assert display.axes_[0].texts[0].get_text() == f"{'a' * 45},\n{'b' * 45}"
 
 
 def test_profiles_of_tables(iris):

@@ -603,6 +603,9 @@ def test_pictures_in_color_and_small_clusters():
     first = display.most_typical[0][0].reshape(3, 4, 4).transpose(1, 2, 0)
     expected = (first - shown.min()) / (shown.max() - shown.min())
     np.testing.assert_allclose(pixels[:4, :4], expected)
+    # all are among the most typical ones
+    display = ClusterGalleryDisplay.from_estimator(model, one, n_samples=3)
+    assert (np.asarray(display.axes_[2].images[0].get_array()) == 1.0).all()
 
 
 def test_terms_of_texts(texts):

@@ -112,8 +112,9 @@ class SilhouetteScorer:
             The higher the better. -1 where a cluster holds none of the samples, so that a
             collapse is never the best.
         """
+        fewest = max(2, _n_clusters(estimator))
         labels = np.asarray(estimator.predict(X))
-        if len(np.unique(labels)) < max(2, _n_clusters(estimator)):
+        if len(np.unique(labels)) < fewest:
             return -1.0
         space = self.space
         if space is not None:
@@ -188,12 +189,13 @@ class StabilityScorer:
             The higher the better. 0 where either leaves a cluster without samples, so that a
             collapse is never the best.
         """
+        n_clusters = _n_clusters(estimator)
         other = clone(estimator)
         seeded = [name for name in other.get_params() if name.split("__")[-1] == "random_state"]
         seed = np.random.RandomState(self.random_state).randint(np.iinfo(np.int32).max)
         other.set_params(**dict.fromkeys(seeded, seed)).fit(X)
         together = contingency_matrix(other.predict(X), estimator.predict(X))
-        if min(together.shape) < _n_clusters(estimator):
+        if min(together.shape) < n_clusters:
             return 0.0
         sizes = together.sum(axis=1)
         pairs = (together * (together - 1)).sum(axis=1)

@@ -86,7 +86,8 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     as `memory` and a generator as `random_state`.
 
     The steps of a pipeline before the estimator are scikit-learn's: save those with joblib or
-    skops.
+    skops. skops 0.16 does not take the estimators themselves, as it knows no tensors of torch;
+    pickle and joblib do.
 
     Examples
     --------
@@ -396,7 +397,8 @@ def _check_attributes(attributes: dict[str, Any], k: int, samples: Tensor) -> No
         raise ValueError(f"its attributes are {sorted(names)}.")
     n, shape = attributes["n_features_in_"], attributes["image_shape_"]
     # first, as what is in the file bounds what is made of these numbers
-    if type(n) is not int or samples.shape != (k, *(shape or (n,))):
+    fits = samples.shape == (k, *(shape or (n,))) and samples.numel() == k * n
+    if type(n) is not int or not fits:
         raise ValueError(f"{k} clusters of {n} features, {shape}, are not those of its prototypes.")
     centers, labels = attributes["cluster_centers_"], attributes["labels_"]
     order, scaler = attributes["_cluster_order"], attributes["_scaler"]
@@ -404,7 +406,7 @@ def _check_attributes(attributes: dict[str, Any], k: int, samples: Tensor) -> No
     feature_names = attributes.get("feature_names_in_", ["x"] * n)
     config = attributes.get("_sklearn_output_config", {})
     holds = {
-        "image_shape_": shape is None or (isinstance(shape, tuple) and math.prod(shape) == n),
+        "image_shape_": shape is None or (isinstance(shape, tuple) and len(shape) == 3),
         "_answer_shape": attributes["_answer_shape"] in (shape, (n,)),
         "labels_": labels.dtype == np.int32 and labels.ndim == 1 and _within(labels, k),
         "cluster_centers_": centers.ndim == 2 and len(centers) == k and _finite(centers),

@@ -226,7 +226,9 @@ def load_model(
     except ValueError as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     except Exception as error:  # a file may say anything
-        raise ValueError(f"{path} cannot be loaded: {error!r}") from error
+        raise ValueError(
+            f"{path} cannot be loaded: its content is none that save_model writes ({error!r})."
+        ) from error
     estimator.module_.to(target)
     return estimator
 
@@ -361,9 +363,10 @@ def _restore(
     state = {n[len(_MODULE) :]: t for n, t in tensors.items() if n.startswith(_MODULE)}
     try:
         module = _build(estimator, state)
-    except ValueError as error:
+    except Exception as error:  # it may be the user's
+        reason = error if isinstance(error, ValueError) else f"{error!r}."
         raise ValueError(
-            f"{error} The network is built from the parameters"
+            f"{reason} The network is built from the parameters"
             + (f" and {', '.join(asked)} as given here" if asked else "")
             + f", by skdeepcluster {__version__}; {description['version']} saved it."
         ) from error
@@ -407,11 +410,12 @@ def _check_attributes(attributes: dict[str, Any], k: int, samples: Tensor) -> No
     config = attributes.get("_sklearn_output_config", {})
     holds = {
         "image_shape_": shape is None or (isinstance(shape, tuple) and len(shape) == 3),
-        "_answer_shape": attributes["_answer_shape"] in (shape, (n,)),
+        "_answer_shape": attributes["_answer_shape"] in (shape or (n,), (n,)),
         "labels_": labels.dtype == np.int32 and labels.ndim == 1 and _within(labels, k),
         "cluster_centers_": centers.ndim == 2 and len(centers) == k and _finite(centers),
         "_cluster_order": order.dtype == np.int64 and np.array_equal(np.sort(order), np.arange(k)),
-        "_scaler": all(
+        "_scaler": scaler.kind in ("global", "standard", "none")
+        and all(
             part.dtype == np.float64 and part.shape in ((1,), (n,)) and _finite(part)
             for part in (scaler.shift, scaler.factor)
         ),
@@ -464,8 +468,8 @@ def _compare_states(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     built = module.state_dict()
     if different := built.keys() ^ state.keys():
         raise ValueError(f"The network and the file differ in {sorted(different)}.")
-    for name, tensor in state.items():
-        expected = built[name]
+    for name, expected in built.items():
+        tensor = state[name]
         if (expected.shape, expected.dtype) != (tensor.shape, tensor.dtype):
             raise ValueError(
                 f"The file has {name!r} of shape {tuple(tensor.shape)}, {tensor.dtype}, the "
@@ -487,8 +491,12 @@ def _probe(module: Any, centers: np.ndarray) -> dict[str, Tensor]:
 
 def _compare(name: str, answer: Tensor, stored: Tensor) -> None:
     """Refuse a network that has the weights in the file, but does something else with them."""
-    tolerance = _TOLERANCE * float(stored.abs().max())
-    if answer.shape != stored.shape or not torch.allclose(answer, stored, rtol=0, atol=tolerance):
+    alike = (
+        (answer.shape, answer.dtype) == (stored.shape, stored.dtype)
+        and bool(stored.isfinite().all())
+        and torch.allclose(answer, stored, rtol=0, atol=_TOLERANCE * float(stored.abs().max()))
+    )
+    if not alike:
         raise ValueError(
             f"the network answers otherwise than the saved one ({name}), though its weights are "
             "the same: pass the functions and networks that the estimator was fitted with, and "

@@ -195,6 +195,26 @@ def load_model(
     fit, and its answers about the centers are compared with those in the file. The checksum finds
     damage. It is no signature: whoever can write the file can make a different model of it, but not
     code that is run.
+
+    Examples
+    --------
+    A network of your own is passed again, trained or not:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import make_blobs
+    >>> from torch import nn
+    >>> from skdeepcluster import DCEC, load_model, save_model
+    >>> X, _ = make_blobs(n_samples=200, centers=3, n_features=8, random_state=0)
+    >>> network = nn.Linear(8, 2), nn.Linear(2, 8)
+    >>> model = DCEC(3, n_components=2, architecture=network, pretrain_epochs=20, max_epochs=2,
+    ...              random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.safetensors"
+    ...     save_model(model, path)
+    ...     loaded = load_model(path, architecture=network)
+    >>> bool((loaded.transform(X) == model.transform(X)).all())
+    True
     """
     safetensors = _safetensors()
     raw = Path(path).read_bytes()
@@ -281,20 +301,20 @@ def _encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         return int(value)
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
-    if isinstance(value, list | tuple):
+    # exactly these: a subclass would come back as something else
+    kind = type(value)
+    if kind in (list, tuple):
         items = [_encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
-        return items if type(value) is list else {"tuple": items}
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("keys must be text")
+        return items if kind is list else {"tuple": items}
+    if kind is dict and all(isinstance(key, str) for key in value):
         return {"dict": {k: _encode(item, f"{name}.{k}", tensors) for k, item in value.items()}}
-    if isinstance(value, torch.device):
+    if kind is torch.device:
         return {"device": str(value)}
-    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
+    if kind in (np.ndarray, np.memmap) and value.dtype == object and value.ndim == 1:
         return {"objects": _encode(value.tolist(), name, tensors)}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
-        value = value.astype(value.dtype.newbyteorder("="), order="C")
-        tensors[name] = torch.from_numpy(value)
+    if kind in (np.ndarray, np.memmap) and value.dtype.kind in "biuf" and value.itemsize <= 8:
+        native = value.astype(value.dtype.newbyteorder("="), order="C")  # a copy
+        tensors[name] = torch.from_numpy(native)
         return {"array": name}
     raise TypeError(f"{type(value).__name__} is no data")
 

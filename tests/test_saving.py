@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import warnings
+from typing import NamedTuple
 
 import joblib
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 from _instances import ALL, ESTIMATORS, SMALL, BatchNormPair, digits, small
+from numpydoc import validate
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -188,6 +190,45 @@ def test_values_of_parameters_keep_their_kinds(path):
     assert loaded.device == torch.device("cpu")
     assert loaded.n_init == 2
     assert loaded.alpha_ == 0.5
+
+
+class Shape(NamedTuple):
+    height: int
+    width: int
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ma.array([1.0, 2.0], mask=[True, False]),
+        np.array([1j]),
+        np.array(["a"]),
+        np.array([[None]], dtype=object),
+        torch.zeros(2),
+        {1: "a"},
+        {"a": {1, 2}},
+        Shape(8, 8),
+        [1, (2, len)],
+    ],
+    ids=repr,
+)
+def test_what_would_come_back_as_something_else_is_no_data(value):
+    with pytest.raises(TypeError, match="is no data"):
+        _saving._encode(value, "name", {})
+
+
+@pytest.mark.parametrize("function", [save_model, load_model])
+def test_docstrings(function):
+    errors = validate.validate(f"skdeepcluster.{function.__name__}")["errors"]
+    assert [error for error in errors if error[0] != "RT02"] == []  # as in test_common
+
+
+def test_a_model_in_a_memory_map(fitted, tmp_path, path):
+    joblib.dump(fitted("DCEC"), tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    loaded = round_trip(mapped, path)
+    assert loaded.labels_.flags.writeable
+    assert_same(fitted("DCEC"), loaded)
 
 
 LOAD = """

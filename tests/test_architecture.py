@@ -145,7 +145,9 @@ def test_importing_is_cheap():
     for _, new, matplotlib in runs:
         assert not matplotlib
         # torch or scikit-learn may have imported pandas before; this package adds none of these
-        assert new.isdisjoint({"pandas", "polars", "matplotlib", "pytest", "IPython"})
+        assert new.isdisjoint(
+            {"pandas", "polars", "matplotlib", "safetensors", "pytest", "IPython"}
+        )
         assert "skdeepcluster" in new
     # processor seconds: the wall clock also counts what else the machine does
     assert min(seconds for seconds, *_ in runs) < 0.5

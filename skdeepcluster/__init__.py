@@ -4,6 +4,7 @@ from ._dccs import DCCS
 from ._dcec import DCEC
 from ._dmae import DMAE
 from ._dual_ae_spectral import DualAESpectral
+from ._saving import load_model, save_model
 from ._version import __version__
 
-__all__ = ["DCCS", "DCEC", "DMAE", "DualAESpectral", "__version__"]
+__all__ = ["DCCS", "DCEC", "DMAE", "DualAESpectral", "__version__", "load_model", "save_model"]

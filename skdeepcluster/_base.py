@@ -5,7 +5,7 @@ import dataclasses
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
@@ -190,10 +190,11 @@ class BaseDeepClusterer(
         """What training goes on from fixes some parameters."""
         for name, fitted in self._network.items():
             value = getattr(self, name)
-            if not np.array_equal(value, fitted):  # either may be an array
+            # either may be an array; of modules none can be made
+            if value is not fitted and not np.array_equal(value, fitted):
                 raise ValueError(
-                    f"{name}={value!r} but the estimator was fitted with {fitted!r}: set "
-                    "warm_start=False and fit anew to change it."
+                    f"{name}={value!r} but the estimator was fitted with {fitted!r}: set it back, "
+                    "or set warm_start=False and fit anew to change it."
                 )
 
     def _train(self, rows: Rows, again: bool) -> Trainer:
@@ -293,18 +294,25 @@ class BaseDeepClusterer(
         if again:
             module: nn.Module = copy.deepcopy(self.module_)
         else:
-            module = self._module(
-                *build_autoencoder(
-                    self.architecture,
-                    rows,
-                    self._width(),
-                    self.hidden_units,
-                    seed,
-                    builders=self._builders(),
-                    small_image=self._small_image,
-                )
-            )
+            module = self._module(*self._autoencoder(rows, seed))
         return module.to(rows.device)
+
+    def _autoencoder(self, rows: Rows, seed: int) -> tuple[nn.Module, nn.Module]:
+        return build_autoencoder(
+            self.architecture,
+            rows,
+            self._width(),
+            self.hidden_units,
+            seed,
+            builders=self._builders(),
+            small_image=self._small_image,
+        )
+
+    def _fitted_module(
+        self, encoder: nn.Module, decoder: nn.Module, state: Collection[str]
+    ) -> nn.Module:
+        """A module like the one that fit left, whose state has these names."""
+        return self._module(encoder, decoder)
 
     def _builders(self) -> dict[str, Callable[..., tuple[nn.Module, nn.Module]]]:
         """What the names of architectures stand for."""

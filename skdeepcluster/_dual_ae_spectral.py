@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -575,10 +575,20 @@ class DualAESpectral(BaseDeepClusterer):
             p = one_hot(run.assign().argmax(dim=1), self.n_clusters).float()
         with torch.no_grad():
             run.module.prior.means.copy_(_means(torch.from_numpy(run.embed()).to(p.device), p))
-        latent = self.embedding == "latent"
-        head = SpectralAssignment(self.n_clusters, self._width(), latent=latent)
-        run.module.assign = head.to(p.device)
+        run.module.assign = self._head().to(p.device)
         return {"p": p}
+
+    def _head(self) -> SpectralAssignment:
+        latent = self.embedding == "latent"
+        return SpectralAssignment(self.n_clusters, self._width(), latent=latent)
+
+    def _fitted_module(
+        self, encoder: nn.Module, decoder: nn.Module, state: Collection[str]
+    ) -> nn.Module:
+        module = super()._fitted_module(encoder, decoder, state)
+        if "assign.spectral_centers" in state:
+            module.assign = self._head()
+        return module
 
     def _imitate(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
         """Divergence of the head's posterior from the start partition."""

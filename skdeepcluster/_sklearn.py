@@ -1,6 +1,7 @@
 """The only file that imports private scikit-learn names."""
 
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, _fit_context
+from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_fit_context",
+    "check_matplotlib_support",
     "validate_params",
 ]

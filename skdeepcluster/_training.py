@@ -180,6 +180,8 @@ class Trainer:
                 break
             if net.stopped_:
                 break
+        if not phase.guarded and sizes is not None and sizes.min() > 0 and _collapsed(sizes):
+            row["collapsed"] = True  # empty clusters are told of with the labels
         self.progress.skip(phase.epochs - epoch)
         net.notify("on_train_end", X=run.rows, y=None)
 
@@ -256,8 +258,8 @@ def warn_collapse(history: list[dict[str, Any]]) -> None:
             what = f"one cluster holds {sizes.max() / sizes.sum():.0%} of the samples"
         warnings.warn(
             f"Clusters collapsed in phase '{row['phase']}', epoch {row['epoch']}: {what}. The last "
-            "healthy state is kept. Fewer clusters, a smaller learning_rate or a longer "
-            "pretraining may help.",
+            "healthy state is kept, if the phase began with one. Fewer clusters, a smaller "
+            "learning_rate or a longer pretraining may help.",
             ConvergenceWarning,
             stacklevel=4,
         )

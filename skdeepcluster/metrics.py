@@ -1,11 +1,15 @@
 """Measures of a clustering that scikit-learn does not have."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import issparse
+from sklearn.base import clone
+from sklearn.metrics import silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length, column_or_1d, resample
 
 
 def clustering_accuracy(labels_true: Any, labels_pred: Any) -> float:
@@ -47,3 +51,166 @@ def clustering_accuracy(labels_true: Any, labels_pred: Any) -> float:
     counts = contingency_matrix(labels_true, labels_pred)
     matched = counts[linear_sum_assignment(-counts)].sum()
     return float(matched / np.int64(len(labels_true)))
+
+
+@dataclass(frozen=True)
+class SilhouetteScorer:
+    """Silhouette of the predicted clusters in a space that no candidate changes.
+
+    For ``scoring=`` of :class:`sklearn.model_selection.GridSearchCV`; needs no labels. The
+    silhouette in a candidate's own embedding would reward a network that draws samples together,
+    whatever it draws together, and is not comparable between candidates.
+
+    Parameters
+    ----------
+    space : fitted transformer, callable or None, default=None
+        Where distances are measured: what ``space.transform(X)``, or ``space(X)``, answers for the
+        samples; the samples themselves by default. It must not depend on the candidate.
+    max_samples : int, default=5000
+        Samples that are looked at; of more, so many are drawn.
+    random_state : int, default=0
+        For that draw.
+
+    References
+    ----------
+    Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of cluster
+    analysis", J. Comput. Appl. Math. 20, 1987.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skdeepcluster.metrics import SilhouetteScorer
+    >>> X = load_iris().data
+    >>> grid = {"n_clusters": [2, 3, 4]}
+    >>> search = GridSearchCV(KMeans(random_state=0), grid, scoring=SilhouetteScorer(), cv=2)
+    >>> search.fit(X).best_params_
+    {'n_clusters': 2}
+    """
+
+    space: Any = None
+    max_samples: int = 5000
+    random_state: int = 0
+
+    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
+        """Score a fitted clusterer, or a pipeline that ends in one.
+
+        Parameters
+        ----------
+        estimator : object
+            With ``predict`` and a parameter ``n_clusters``.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Samples.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        score : float in [-1, 1]
+            The higher the better. -1 where a cluster holds none of the samples, so that a
+            collapse is never the best.
+        """
+        fewest = max(2, _n_clusters(estimator))
+        labels = np.asarray(estimator.predict(X))
+        if len(np.unique(labels)) < fewest:
+            return -1.0
+        space = self.space
+        if space is not None:
+            X = space.transform(X) if hasattr(space, "transform") else space(X)
+        X = check_array(X, accept_sparse="csr", allow_nd=True)
+        X = X if issparse(X) else X.reshape(len(X), -1)
+        if len(labels) > self.max_samples:
+            X, labels = resample(
+                X,
+                labels,
+                replace=False,
+                n_samples=self.max_samples,
+                stratify=labels,
+                random_state=self.random_state,
+            )
+        return float(silhouette_score(X, labels))
+
+
+@dataclass(frozen=True)
+class StabilityScorer:
+    """Prediction strength: whether a fit to other samples finds the same clusters.
+
+    For ``scoring=`` of :class:`sklearn.model_selection.GridSearchCV`; needs no labels. The
+    candidate, fitted to the training fold, is compared with a clone that is fitted to the test
+    fold with another seed: of the pairs of test samples that the clone puts together, the share
+    that the candidate puts together too, in the cluster where it is least. Too many clusters cut
+    through groups, each time elsewhere; so the authors take the largest `n_clusters` with a mean
+    of at least 0.8 to 0.9. Each score costs one fit.
+
+    Parameters
+    ----------
+    random_state : int, default=0
+        Draws the seed of the clone, and of every step of a pipeline that has one.
+
+    References
+    ----------
+    Tibshirani, Walther, "Cluster Validation by Prediction Strength", J. Comput. Graph. Stat. 14,
+    2005, section 2.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn.model_selection import GridSearchCV, KFold
+    >>> from skdeepcluster.metrics import StabilityScorer
+    >>> X, _ = make_blobs(300, centers=3, random_state=1)
+    >>> grid, folds = {"n_clusters": [2, 3, 4, 5]}, KFold(2, shuffle=True, random_state=0)
+    >>> model = KMeans(n_init=10, random_state=0)
+    >>> search = GridSearchCV(model, grid, scoring=StabilityScorer(), cv=folds).fit(X)
+    >>> search.cv_results_["mean_test_score"] > 0.8
+    array([ True,  True, False, False])
+    """
+
+    random_state: int = 0
+
+    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
+        """Score a fitted clusterer, or a pipeline that ends in one.
+
+        Parameters
+        ----------
+        estimator : object
+            With ``fit``, ``predict`` and a parameter ``n_clusters``.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Samples that it was not fitted to.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        score : float in [0, 1]
+            The higher the better. 0 where either leaves a cluster without samples, so that a
+            collapse is never the best.
+        """
+        n_clusters = _n_clusters(estimator)
+        other = clone(estimator)
+        seeded = [name for name in other.get_params() if name.split("__")[-1] == "random_state"]
+        seed = np.random.RandomState(self.random_state).randint(np.iinfo(np.int32).max)
+        other.set_params(**dict.fromkeys(seeded, seed)).fit(X)
+        together = contingency_matrix(other.predict(X), estimator.predict(X))
+        if min(together.shape) < n_clusters:
+            return 0.0
+        sizes = together.sum(axis=1)
+        pairs = (together * (together - 1)).sum(axis=1)
+        # a cluster of one sample has no pair to disagree about
+        return float(np.min(pairs[sizes > 1] / (sizes * (sizes - 1))[sizes > 1], initial=1.0))
+
+
+def _n_clusters(estimator: Any) -> int:
+    """The parameter, of the estimator or the last step of a pipeline that has it."""
+    found = [
+        v for name, v in estimator.get_params().items() if name.split("__")[-1] == "n_clusters"
+    ]
+    if not found:
+        raise TypeError(
+            f"{type(estimator).__name__} has no parameter n_clusters: pass a clusterer that has "
+            "one, or a pipeline that ends in one."
+        )
+    return int(found[-1])

@@ -5,6 +5,7 @@ import os
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and scikit-learn are imported
+os.environ.setdefault("MPLBACKEND", "Agg")  # pictures without a screen, also in docstrings
 
 
 @pytest.fixture(autouse=True)

@@ -218,6 +218,13 @@ def test_the_decoder_tells_the_encoder_only_where_it_is_the_mutual_information(m
     assert module.decoder.weight.grad.abs().max() > 0
 
 
+def test_a_decoder_of_no_weight_still_learns():
+    model, module = tiny(mutual_information="decoder", information_weight=0.0)
+    model._represent(module, batch_of(samples()))["reconstruction"].backward()
+    assert module.encoder.weight.grad is None
+    assert module.decoder.weight.grad.abs().max() > 0
+
+
 @pytest.mark.parametrize(
     ("term", "parts"),
     [
@@ -622,8 +629,33 @@ def test_a_prior_is_what_it_says(kind):
     np.testing.assert_allclose(model.module_.prior, shares, rtol=1e-6)
 
 
+def test_a_prior_that_is_no_array_of_numbers_is_refused():
+    with pytest.raises(ValueError, match="positive probabilities that sum to 1"):
+        dccs(cluster_prior=["a", "b", "c", "d"]).fit(digits()[0])
+
+
+def test_an_array_as_prior_goes_on_in_warm_start():
+    X, shares = digits()[0], np.array([0.4, 0.3, 0.2, 0.1])
+    model = fit(X, cluster_prior=shares, warm_start=True, max_epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X)
+        model.set_params(cluster_prior=shares[::-1])
+        with pytest.raises(ValueError, match="cluster_prior"):
+            model.fit(X)
+
+
 def unbalanced(seed=0):
     return make_blobs([160, 50, 30], n_features=8, random_state=seed)
+
+
+@pytest.mark.parametrize("sizes", [(160, 50, 30), (30, 160, 50), (50, 30, 160)])
+def test_an_array_as_prior_names_its_clusters(sizes):
+    X, y = unbalanced()
+    shares = np.array(sizes) / sum(sizes)
+    model = fit(X, n_clusters=3, cluster_prior=shares, pretrain_epochs=4, max_epochs=2)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    np.testing.assert_array_equal(np.bincount(model.labels_), sizes)
 
 
 @pytest.mark.parametrize("cluster_prior", ["estimated", "uniform"])
@@ -650,6 +682,57 @@ def test_an_estimated_prior_leaves_every_category_some_probability():
     # a tenth of an even one, then scaled to a sum of one
     assert float(model.module_.prior[0]) == pytest.approx(0.025 / 1.025, rel=1e-4)
     assert float(model.module_.prior.sum()) == pytest.approx(1)
+
+
+# ---------------------------------------------------------------- refusals and guards
+
+
+@pytest.mark.parametrize("critic_units", [(), [], (16, 0), (16, -1), (2.5,), ("16",)], ids=str)
+def test_widths_of_the_critic_are_refused(critic_units):
+    with pytest.raises(ValueError, match="critic_units="):
+        dccs(critic_units=critic_units).fit(digits()[0])
+
+
+def joined(net):
+    """Makes one category take nearly all."""
+    with torch.no_grad():
+        layer = [m for m in net.run.module.encoder.modules() if isinstance(m, nn.Linear)][-1]
+        layer.bias[0] += 1e3
+
+
+def test_from_nothing_a_collapse_ends_no_training_and_is_told_of():
+    X, epochs = digits()[0], 3
+    model = dccs(init=None, max_epochs=epochs, callbacks=[At("on_epoch_end", joined)])
+    with pytest.warns(ConvergenceWarning, match="Only 1 of n_clusters=4"):
+        model.fit(X)
+    assert len(model.history_) == epochs
+
+
+def test_from_nothing_one_cluster_of_nearly_all_is_told_of():
+    X = np.concatenate([np.zeros((50, 4)), np.eye(4)[:3]]) + 1  # most samples are alike
+    model = dccs(n_clusters=2, init=None, max_epochs=2, scaling="none", n_neighbors=1)
+
+    def split(net):
+        """Tells the samples that differ from the others."""
+        with torch.no_grad():
+            layer = [m for m in net.run.module.encoder.modules() if isinstance(m, nn.Linear)][-1]
+            features = net.run.module.encoder.eval()[:-1](torch.from_numpy(X).float())
+            alike, others = features[:50].mean(dim=0), features[50:].mean(dim=0)
+            layer.weight[0] = 1e3 * (alike - others)
+            layer.bias[0] = -(layer.weight[0] @ (alike + others)) / 2
+            layer.weight[1], layer.bias[1] = -layer.weight[0], -layer.bias[0]
+
+    model.set_params(callbacks=[At("on_epoch_end", split)])
+    with pytest.warns(ConvergenceWarning, match="one cluster holds 94% of the samples"):
+        model.fit(X)
+    assert len(model.history_) == 2
+
+
+def test_a_collapse_ends_training_that_began_with_a_partition():
+    model = dccs(max_epochs=3, callbacks=[At("on_epoch_end", joined)])
+    model.set_params(pretrain_epochs=0)
+    with pytest.warns(ConvergenceWarning, match="Clusters collapsed in phase 'cluster', epoch 1"):
+        model.fit(digits()[0])
 
 
 # ---------------------------------------------------------------- architectures

@@ -640,6 +640,15 @@ def test_warm_start_goes_on(estimator):
     np.testing.assert_array_equal(model.predict(X), model.labels_)
 
 
+def test_warm_start_goes_on_with_modules_of_the_user():
+    X, _ = digits()
+    pair = (nn.Linear(64, 4), nn.Sequential(nn.Linear(4, 64)))  # numpy makes no array of it
+    model = model_for(DCEC, warm_start=True, architecture=pair).fit(X)
+    assert phases_of(model.fit(X)) == ["cluster"]
+    with pytest.raises(ValueError, match=r"(?s)architecture=.*warm_start=False"):
+        model.set_params(architecture=copy.deepcopy(pair)).fit(X)
+
+
 @each
 def test_warm_start_does_not_touch_the_module_of_before(estimator):
     X, _ = digits()

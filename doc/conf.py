@@ -39,6 +39,7 @@ numpydoc_show_class_members = False
 intersphinx_mapping = {
     name: (site, f"inventories/{name}.inv")
     for name, site in {
+        "matplotlib": "https://matplotlib.org/stable",
         "python": "https://docs.python.org/3",
         "sklearn": "https://scikit-learn.org/stable",
         "skorch": "https://skorch.readthedocs.io/en/stable",

@@ -85,7 +85,7 @@ class BaseDeepClusterer(
         | {"memory", "checkpoint", "callbacks", "verbose", "random_state"}
     )
 
-    # parameters that no fit depends on which is not the continuation of another, given its seed
+    # parameters that do not change what a fit from new weights ends with, given its seed
     _not_in_fit: ClassVar[frozenset[str]] = frozenset(
         {"device", "warm_start", "memory", "checkpoint", "callbacks", "verbose", "random_state"}
     )

@@ -80,7 +80,7 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     Networks, functions and other objects of yours are not in the file: it names the parameters that
     hold them, and load_model asks for them. These are a tuple or callable as `architecture`, a
     callable as `augmentation` or `dissimilarity`, `pretrain_target`, `callbacks`, a joblib.Memory
-    as `memory` and a generator as `random_state`.
+    as `memory`, a path object as `checkpoint` and a generator as `random_state`.
 
     The steps of a pipeline before the estimator are scikit-learn's: save those with joblib or
     skops. skops 0.16 does not take the estimators themselves, as it knows no tensors of torch;
@@ -159,7 +159,8 @@ def load_model(
     **parameters : dict
         What the file could not hold, such as ``architecture=`` for a network of yours: the values
         that the estimator was fitted with. All of those that the file names must be passed, and
-        no others; of `callbacks`, `memory` and `random_state` any value will do.
+        no others; of `callbacks`, `memory`, `checkpoint` and `random_state` any value
+        will do.
 
     Returns
     -------

@@ -159,6 +159,8 @@ class Trainer:
         self, phases: Sequence[Phase], seed: int, memory: Memory, key: dict[str, Any]
     ) -> None:
         """Run the phases, or take what `memory` holds for the samples and `key`."""
+        if all(phase.name in self.finished for phase in phases):
+            return
         computed = False
 
         def compute() -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
@@ -173,8 +175,6 @@ class Trainer:
             }
             return state, self.history
 
-        if all(phase.name in self.finished for phase in phases):
-            return
         call = memory.cache(_call, ignore=["compute"])
         state, self.history = call(key, self.run.rows.X, compute)
         loaded = {name: torch.tensor(value) for name, value in state.items()}

@@ -48,17 +48,22 @@ class Killed(Exception):
     pass
 
 
-class KillAt(Callback):
-    """Raise when an epoch of the fit begins, the state of those before it being in the file."""
+def die():
+    raise Killed
 
-    def __init__(self, number):
+
+class KillAt(Callback):
+    """Die when an epoch of the fit begins, the state of those before it being in the file."""
+
+    def __init__(self, number, action=die):
         self.number = number
+        self.action = action
         self.begun = []
 
     def on_epoch_begin(self, net, **kwargs):
         self.begun.append(net.phase.name)
         if len(self.begun) == self.number:
-            raise Killed
+            self.action()
 
 
 class At(Callback):
@@ -217,18 +222,20 @@ def test_with_memory(estimator, tmp_path):
 
 
 CHILD = """
-import sys
-sys.path.insert(0, sys.argv[1])
+import os, signal, sys, threading
+number, epoch, delay, checkpoint, tests = sys.argv[1:]
+sys.path.insert(0, tests)
 import torch, test_checkpoint as tests
 torch.set_num_threads(1)
 tests._checkpoint._SECONDS = 0.0
-tests.fit(tests.long_model(int(sys.argv[2]), checkpoint=sys.argv[3]))
+kill = threading.Timer(float(delay), os.kill, (os.getpid(), signal.SIGKILL))
+callbacks = [tests.KillAt(int(epoch), kill.start)]
+tests.fit(tests.long_model(int(number), checkpoint=checkpoint, callbacks=callbacks))
 """
 
 
 def long_model(number, **parameters):
     estimator = ESTIMATORS[number % len(ESTIMATORS)]
-    # enough epochs to be killed in; the writing makes them longer
     return model_for(estimator, pretrain_epochs=10, max_epochs=10, **parameters)
 
 
@@ -239,15 +246,12 @@ def long_model(number, **parameters):
 def test_a_kill_at_a_random_moment(number, tmp_path):
     begun = time.monotonic()
     whole, phases = fit_and_watch(long_model(number))
-    seconds = time.monotonic() - begun
-    arguments = [str(Path(__file__).parent), str(number), str(tmp_path)]
-    child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments])
-    while not any(tmp_path.glob("*.safetensors")):
-        assert child.poll() is None
-        time.sleep(0.01)
-    time.sleep(random.Random(number).uniform(0.0, seconds))
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+    epoch_seconds = (time.monotonic() - begun) / len(phases)
+    draw = random.Random(number)
+    moment = draw.randint(2, len(phases) - 6), draw.uniform(0.0, 2.0) * epoch_seconds
+    arguments = [number, *moment, tmp_path, Path(__file__).parent]
+    child = subprocess.run([sys.executable, "-c", CHILD, *map(str, arguments)])
+    assert child.returncode == -signal.SIGKILL
     again, rest = fit_and_watch(long_model(number, checkpoint=str(tmp_path)))
     assert rest == phases[-len(rest) :]
     assert len(rest) < len(phases)

@@ -102,6 +102,8 @@ class Trainer:
         Of this training, there.
     finished : list of str
         Names of the phases that are done.
+    passed : list of str
+        Those of them that were done when training was gone on with, and are not run again.
     unfinished : dict or None
         The state of a phase that is to be gone on with.
     """
@@ -117,6 +119,7 @@ class Trainer:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     name: str = ""
     finished: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
     unfinished: dict[str, Any] | None = None
 
     def state(self, unfinished: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -136,17 +139,18 @@ class Trainer:
         load_module_state(self.run.module, state["module"])
         self.run.label_change = state["label_change"]
         self.history, self.converged = state["history"], state["converged"]
-        self.finished, self.unfinished = state["finished"], state["unfinished"]
+        self.finished, self.passed = [*state["finished"]], [*state["finished"]]
+        self.unfinished = state["unfinished"]
         self.progress.go_on(*state["progress"])
 
     def train(self, phases: Sequence[Phase], seed: int) -> None:
-        """Run the phases that are not done; raise InterruptedTraining if the user stops them.
+        """Run the phases that are not passed; raise InterruptedTraining if the user stops them.
 
         A phase draws from generators of its own, so that it does the same whether the
         phases before it were run or came from a cache.
         """
         for number, phase in enumerate(phases):
-            if phase.name in self.finished:
+            if phase.name in self.passed:
                 continue
             try:
                 self._run_phase(phase, (seed + number) % 2**31)
@@ -159,7 +163,7 @@ class Trainer:
         self, phases: Sequence[Phase], seed: int, memory: Memory, key: dict[str, Any]
     ) -> None:
         """Run the phases, or take what `memory` holds for the samples and `key`."""
-        if all(phase.name in self.finished for phase in phases):
+        if all(phase.name in self.passed for phase in phases):
             return
         computed = False
 

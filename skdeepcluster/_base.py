@@ -3,14 +3,14 @@
 import copy
 import dataclasses
 import math
+import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
 
-import joblib
 import numpy as np
 import torch
 from scipy.sparse import csr_array
@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 from torch import Tensor, nn
 
 from ._architecture import build_autoencoder
+from ._checkpoint import Checkpoint, hashes
 from ._data import Rows, Scaler, check_X, resolve_image_shape
 from ._device import local_torch_seed, resolve_device, use_bfloat16
 from ._net import check_callbacks
@@ -36,7 +37,7 @@ from ._sklearn import (
 from ._start import OVERCLUSTER_UPDATES, PRETRAIN_UPDATES, overclustered_round, pretraining
 from ._training import InterruptedTraining, Progress, Trainer, warn_collapse
 from .augment import random_affine, random_crop, random_masking
-from .nn import conv_autoencoder, mlp_autoencoder
+from .nn import StudentTAssignment, conv_autoencoder, mlp_autoencoder
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -73,6 +74,7 @@ class BaseDeepClusterer(
         "precision": [StrOptions({"auto", "32", "bf16"})],
         "warm_start": ["boolean"],
         "memory": [None, str, HasMethods("cache")],
+        "checkpoint": [None, str, os.PathLike],
         "callbacks": [None, list, tuple],
         "verbose": [Interval(Integral, 0, 2, closed="both"), "boolean"],
         "random_state": ["random_state"],
@@ -80,7 +82,12 @@ class BaseDeepClusterer(
     # parameters that the phases marked `cached` do not depend on
     _not_in_pretraining: ClassVar[frozenset[str]] = frozenset(
         {"n_clusters", "init", "max_epochs", "n_init", "tol", "device", "warm_start"}
-        | {"memory", "callbacks", "verbose", "random_state"}
+        | {"memory", "checkpoint", "callbacks", "verbose", "random_state"}
+    )
+
+    # parameters that do not change what a fit from new weights ends with, given its seed
+    _not_in_fit: ClassVar[frozenset[str]] = frozenset(
+        {"device", "warm_start", "memory", "checkpoint", "callbacks", "verbose", "random_state"}
     )
 
     # what the module of the last fit was built with
@@ -157,6 +164,12 @@ class BaseDeepClusterer(
                 "Samples cannot be weighted; pass labels, which are ignored, as y."
             )
         check_callbacks(self.callbacks)
+        if self.checkpoint is not None and not isinstance(self.random_state, Integral):
+            raise ValueError(
+                f"checkpoint={self.checkpoint!r} with random_state={self.random_state!r}: only a "
+                "fit that repeats can be gone on with. Pass an int as random_state, or "
+                "checkpoint=None."
+            )
         again = self.warm_start and hasattr(self, "module_")
         if again:
             X, found = self._check(X), None
@@ -207,6 +220,9 @@ class BaseDeepClusterer(
         n_init = self.n_init if start else 1
         random_state = check_random_state(self.random_state)
         seed, *seeds = random_state.randint(np.iinfo(np.int32).max, size=1 + n_init).tolist()
+        kept = self._checkpoint(rows, seed, again)
+        if "last" in kept.states:
+            seeds = seeds[:1]  # the best start has been chosen
         judge = None
         if not again and (self._resolve_init() in ("graph", "overclustered") or n_init > 1):
             judge = input_graph(rows, np.random.RandomState(seed))
@@ -219,14 +235,21 @@ class BaseDeepClusterer(
             for number, own in enumerate(seeds, 1):
                 progress.part = f" {number}/{n_init}" if n_init > 1 else ""
                 with local_torch_seed(own, rows.device):
-                    run = Run(self._initial_module(rows, own, again), rows, judge, constants)
+                    state = kept.states.get("last", kept.states.get(str(number)))
+                    module = self._initial_module(rows, own, again, state)
+                    run = Run(module, rows, judge, constants)
                     trainer = self._trainer(run, progress)
+                    trainer.checkpoint, trainer.name = kept, str(number)
+                    if state is not None:
+                        trainer.load_state(state)
                     self._train_start(trainer, start, own)
                 started.append(trainer)
             progress.part = ""
             with local_torch_seed(seed, rows.device):
                 trainer = self._best_start(started, last, seed)
+                kept.states, trainer.name = {}, "last"
                 trainer.train([last], seed)
+            kept.remove()
         except (InterruptedTraining, KeyboardInterrupt):
             if trainer is None:
                 raise
@@ -289,12 +312,36 @@ class BaseDeepClusterer(
         """What the losses need to know of each sample, the same in every start and phase."""
         return {}
 
-    def _initial_module(self, rows: Rows, seed: int, again: bool) -> nn.Module:
-        """The module of the last fit, or a new one, on the device of the samples."""
+    def _checkpoint(self, rows: Rows, seed: int, again: bool) -> Checkpoint:
+        """What is kept of this fit, and nothing of one that goes on from another."""
+        if self.checkpoint is None or again:
+            return Checkpoint()
+        key = {
+            **self._hashes(self._not_in_fit, "checkpoint"),
+            **hashes({"X": rows.X}, "checkpoint"),
+            "seed": seed,
+            "shape": rows.sample_shape,
+            "device": str(rows.device),
+        }
+        return Checkpoint(self.checkpoint, key)
+
+    def _initial_module(
+        self, rows: Rows, seed: int, again: bool, state: Mapping[str, Any] | None
+    ) -> nn.Module:
+        """The module of the last fit, or a new one, on the device of the samples.
+
+        Its layers are those of the state of a training, if there is one.
+        """
         if again:
             module: nn.Module = copy.deepcopy(self.module_)
-        else:
-            module = self._module(*self._autoencoder(rows, seed))
+            return module.to(rows.device)
+        pair = self._autoencoder(rows, seed)
+        if state is None:
+            return self._module(*pair).to(rows.device)
+        tensors = state["module"]["tensors"]
+        module = self._fitted_module(*pair, tensors)
+        if "assign.frequencies" in tensors:  # and too many clusters, in the over-clustered round
+            module.assign = StudentTAssignment(*tensors["assign.centers"].shape)
         return module.to(rows.device)
 
     def _autoencoder(self, rows: Rows, seed: int) -> tuple[nn.Module, nn.Module]:
@@ -407,21 +454,14 @@ class BaseDeepClusterer(
 
     def _memory_key(self, rows: Rows, seed: int) -> dict[str, Any]:
         """All that a cached phase depends on, besides `X`."""
-        parameters = {
-            name: value
-            for name, value in self.get_params(deep=False).items()
-            if name not in self._not_in_pretraining
-        } | {"n_components": self._width()}
-        for name, value in parameters.items():
-            try:
-                joblib.hash(value)
-            except Exception as error:
-                raise ValueError(
-                    f"{name}={value!r} cannot be told apart by memory: pass a function that is "
-                    "defined in a module, not a lambda, or set memory=None."
-                ) from error
-        name = f"{type(self).__module__}.{type(self).__qualname__}"
-        return {"estimator": name, "seed": seed, "shape": rows.sample_shape, **parameters}
+        hashed = self._hashes(self._not_in_pretraining, "memory")
+        return hashed | {"seed": seed, "shape": rows.sample_shape, "n_components": self._width()}
+
+    def _hashes(self, without: Collection[str], by: str) -> dict[str, str]:
+        """The estimator's name, and hashes of its parameters."""
+        parameters = self.get_params(deep=False).items()
+        hashed = hashes({n: value for n, value in parameters if n not in without}, by)
+        return {"estimator": f"{type(self).__module__}.{type(self).__qualname__}", **hashed}
 
     def _set_labels(self, X: Any) -> None:
         """Label the training samples as predict does, clusters numbered without a gap."""

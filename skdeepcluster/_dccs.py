@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral, Real
@@ -221,6 +222,14 @@ class DCCS(BaseDeepClusterer):
         parameters of pretraining and the same int `random_state`, takes its network from
         there: a grid search over the weights pretrains once a fold.
 
+    checkpoint : str or path-like, default=None
+        Directory for the state of an unfinished fit, written every 10 seconds or more. After a
+        crash, or after Ctrl-C, the same fit on the same samples goes on from there, and on CPU ends
+        as if nothing had been. A fit that ends removes its file; those of a grid search may
+        share a directory. Needs an int `random_state` and safetensors. The state of `callbacks` is
+        not kept: keep them the same. partial_fit, and fit with `warm_start`, keep nothing where
+        they go on from a fitted state.
+
     callbacks : list of skorch callbacks, default=None
         Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
         stops training, as skorch's EarlyStopping, ends the phase. A phase taken from
@@ -414,6 +423,7 @@ class DCCS(BaseDeepClusterer):
         precision: str = "auto",
         warm_start: bool = False,
         memory: str | Memory | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Any] | None = None,
         verbose: int = 0,
         random_state: int | np.random.RandomState | None = None,
@@ -448,6 +458,7 @@ class DCCS(BaseDeepClusterer):
         self.precision = precision
         self.warm_start = warm_start
         self.memory = memory
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state

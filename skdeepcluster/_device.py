@@ -1,10 +1,10 @@
 """Where and how a network runs: device, precision, torch's global random generator."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ._data import Rows
 
@@ -96,3 +96,18 @@ def local_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def torch_random_state(device: torch.device) -> dict[str, Tensor]:
+    """State of torch's global generators, on the CPU and of the device."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def load_torch_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """The way back from :func:`torch_random_state`."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)

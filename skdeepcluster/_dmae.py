@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Self, cast
@@ -202,6 +203,14 @@ class DMAE(BaseDeepClusterer):
         there: a grid search over `dissimilarity` pretrains once a fold. Give it a `scoring`: the
         scores of two dissimilarities are not comparable.
 
+    checkpoint : str or path-like, default=None
+        Directory for the state of an unfinished fit, written every 10 seconds or more. After a
+        crash, or after Ctrl-C, the same fit on the same samples goes on from there, and on CPU ends
+        as if nothing had been. A fit that ends removes its file; those of a grid search may
+        share a directory. Needs an int `random_state` and safetensors. The state of `callbacks` is
+        not kept: keep them the same. partial_fit, and fit with `warm_start`, keep nothing where
+        they go on from a fitted state.
+
     callbacks : list of skorch callbacks, default=None
         Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
         stops training, as skorch's EarlyStopping, ends the phase. A phase taken from
@@ -364,6 +373,7 @@ class DMAE(BaseDeepClusterer):
         precision: str = "auto",
         warm_start: bool = False,
         memory: str | Memory | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Any] | None = None,
         verbose: int = 0,
         random_state: int | np.random.RandomState | None = None,
@@ -396,6 +406,7 @@ class DMAE(BaseDeepClusterer):
         self.precision = precision
         self.warm_start = warm_start
         self.memory = memory
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state

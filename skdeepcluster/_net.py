@@ -1,7 +1,6 @@
 """One optimiser per step and named losses, on top of skorch; nothing else."""
 
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -121,7 +120,7 @@ class PhaseNet(NeuralNet):
         self.updates_ = 0
         self.stopped_ = False  # by a callback, as skorch's EarlyStopping
         self.losses_: dict[str, list[Tensor]] = {}
-        self._turns = itertools.cycle([s for s in phase.steps for _ in range(s.repeat)])
+        self._turns = [s for s in phase.steps for _ in range(s.repeat)]
 
     @property
     def _default_callbacks(self) -> list[Any]:
@@ -149,6 +148,24 @@ class PhaseNet(NeuralNet):
         optimizer: torch.optim.Optimizer = getattr(self, f"{step.name}_optimizer_")
         return optimizer
 
+    def state(self) -> dict[str, Any]:
+        """What the next epoch depends on, besides module and samples."""
+        optimizers = {
+            step.name: {str(n): s for n, s in self.optimizer_of(step).state_dict()["state"].items()}
+            for step in self.phase.steps
+        }
+        order = self.iterator.generator.bit_generator.state
+        return {"updates": self.updates_, "optimizers": optimizers, "order": order}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state that :meth:`state` gave."""
+        self.updates_ = state["updates"]
+        self.iterator.generator.bit_generator.state = state["order"]
+        for step in self.phase.steps:
+            optimizer = self.optimizer_of(step)
+            moments = {int(n): s for n, s in state["optimizers"][step.name].items()}
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks; one that stops training at the end of an epoch ends the phase."""
         try:
@@ -169,7 +186,7 @@ class PhaseNet(NeuralNet):
 
     def train_step(self, batch: Batch, **fit_params: Any) -> Any:
         """Choose the step whose turn it is and the learning rate; skorch does the rest."""
-        self.step_ = next(self._turns)
+        self.step_ = self._turns[self.updates_ % len(self._turns)]
         factor = self.phase.schedule(min(1.0, self.updates_ / max(1, self.total_updates)))
         for group in self.optimizer_of(self.step_).param_groups:
             group["lr"] = self.phase.learning_rate * self.step_.rate * factor

@@ -1,12 +1,8 @@
 """Fitted estimators as files of arrays and JSON: nothing in a file is code, and none is run."""
 
 import copy
-import hashlib
 import json
-import math
 import os
-import types
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ from ._dcec import DCEC
 from ._device import resolve_device
 from ._dmae import DMAE
 from ._dual_ae_spectral import DualAESpectral
+from ._encoding import decode, encode, intact, pack, plain, require_safetensors, unpack, write
 from ._version import __version__
 
 _FORMAT_VERSION = 1
@@ -83,7 +80,7 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     Networks, functions and other objects of yours are not in the file: it names the parameters that
     hold them, and load_model asks for them. These are a tuple or callable as `architecture`, a
     callable as `augmentation` or `dissimilarity`, `pretrain_target`, `callbacks`, a joblib.Memory
-    as `memory` and a generator as `random_state`.
+    as `memory`, a path object as `checkpoint` and a generator as `random_state`.
 
     The steps of a pipeline before the estimator are scikit-learn's: save those with joblib or
     skops. skops 0.16 does not take the estimators themselves, as it knows no tensors of torch;
@@ -104,7 +101,7 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     >>> bool((loaded.predict_proba(X) == model.predict_proba(X)).all())
     True
     """
-    safetensors = _safetensors()
+    require_safetensors()
     if type(estimator) not in _ESTIMATORS.values():
         raise TypeError(
             f"save_model takes a fitted {', '.join(_ESTIMATORS)}, not {type(estimator).__name__}. "
@@ -119,7 +116,7 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     for name, value in estimator.get_params(deep=False).items():
         own: dict[str, Tensor] = {}
         try:
-            parameters[name] = _encode(value, name, own)
+            parameters[name] = encode(value, name, own)
         except TypeError:
             by_caller[name] = type(value).__name__
         else:
@@ -128,26 +125,20 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     attributes = {name: state[name] for name in sorted(_REQUIRED | _OPTIONAL) if name in state}
     attributes["_scaler"] = vars(estimator._scaler)
     module = copy.deepcopy(estimator.module_).cpu()
-    tensors |= {f"{_MODULE}{name}": _plain(t, name) for name, t in module.state_dict().items()}
+    tensors |= {f"{_MODULE}{name}": plain(t, name) for name, t in module.state_dict().items()}
     description = {
         "estimator": type(estimator).__name__,
         "version": __version__,
         "parameters": parameters,
         "given_by_caller": by_caller,
-        "attributes": {n: _encode(value, n, tensors) for n, value in attributes.items()},
+        "attributes": {n: encode(value, n, tensors) for n, value in attributes.items()},
         "frozen": [name for name, p in module.named_parameters() if not p.requires_grad],
     }
     tensors |= _probe(module, estimator.cluster_centers_)
     # what cannot be loaded is not written
     _restore(description, tensors, {name: getattr(estimator, name) for name in by_caller})
-    text = json.dumps(description, allow_nan=False)
-    metadata = {
-        "format": "skdeepcluster",
-        "format_version": str(_FORMAT_VERSION),
-        "description": text,
-        "sha256": _checksum(text, tensors),
-    }
-    _write(Path(path), safetensors.torch.save(tensors, metadata))
+    header = {"format": "skdeepcluster", "format_version": str(_FORMAT_VERSION)}
+    write(Path(path), pack(header, description, tensors))
 
 
 def load_model(
@@ -168,7 +159,8 @@ def load_model(
     **parameters : dict
         What the file could not hold, such as ``architecture=`` for a network of yours: the values
         that the estimator was fitted with. All of those that the file names must be passed, and
-        no others; of `callbacks`, `memory` and `random_state` any value will do.
+        no others; of `callbacks`, `memory`, `checkpoint` and `random_state` any value
+        will do.
 
     Returns
     -------
@@ -216,14 +208,12 @@ def load_model(
     >>> bool((loaded.transform(X) == model.transform(X)).all())
     True
     """
-    safetensors = _safetensors()
+    require_safetensors()
     raw = Path(path).read_bytes()
     target = resolve_device(device)
     try:
-        tensors = safetensors.torch.load(raw)
-        size = int.from_bytes(raw[:8], "little")
-        metadata = json.loads(raw[8 : 8 + size]).get("__metadata__") or {}
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        metadata, tensors = unpack(raw)
+    except ValueError as error:
         raise ValueError(
             f"{path} is no safetensors file, or is damaged or cut off: {error}"
         ) from error
@@ -236,13 +226,12 @@ def load_model(
             f"{_FORMAT_VERSION}. Load it with the version of skdeepcluster that saved it, or a "
             "later one."
         )
-    text = metadata.get("description", "")
-    if metadata.get("sha256") != _checksum(text, tensors):
+    if not intact(metadata, tensors):
         raise ValueError(
             f"{path} is damaged or was changed: its checksum is another. Save the model again."
         )
     try:
-        estimator = _restore(json.loads(text), tensors, parameters)
+        estimator = _restore(json.loads(metadata["description"]), tensors, parameters)
     except ValueError as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     except Exception as error:  # a file may say anything
@@ -251,106 +240,6 @@ def load_model(
         ) from error
     estimator.module_.to(target)
     return estimator
-
-
-def _safetensors() -> types.ModuleType:
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        raise ImportError(
-            "Saved models need safetensors: pip install safetensors, or "
-            'pip install "skdeepcluster[save]".'
-        ) from error
-    return safetensors
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace the file in one step, so that no reader meets half of one."""
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-# ---------------------------------------------------------------- values as JSON
-
-
-def _encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """A value as JSON, its arrays among `tensors`; what JSON does not have is an object of one key.
-
-    Raises TypeError for anything that is not data.
-    """
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool | np.bool):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else {"float": str(float(value))}
-    # exactly these: a subclass would come back as something else
-    kind = type(value)
-    if kind in (list, tuple):
-        items = [_encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
-        return items if kind is list else {"tuple": items}
-    if kind is dict and all(isinstance(key, str) for key in value):
-        return {"dict": {k: _encode(item, f"{name}.{k}", tensors) for k, item in value.items()}}
-    if kind is torch.device:
-        return {"device": str(value)}
-    if kind in (np.ndarray, np.memmap) and value.dtype == object and value.ndim == 1:
-        return {"objects": _encode(value.tolist(), name, tensors)}
-    if kind in (np.ndarray, np.memmap) and value.dtype.kind in "biuf" and value.itemsize <= 8:
-        native = value.astype(value.dtype.newbyteorder("="), order="C")  # a copy
-        tensors[name] = torch.from_numpy(native)
-        return {"array": name}
-    raise TypeError(f"{type(value).__name__} is no data")
-
-
-def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The way back from :func:`_encode`."""
-    if isinstance(value, list):
-        return [_decode(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "float":
-        return float(content)
-    if kind == "tuple":
-        return tuple(_decode(content, tensors))
-    if kind == "dict":
-        return {key: _decode(item, tensors) for key, item in content.items()}
-    if kind == "device":
-        return torch.device(content)
-    if kind == "objects":
-        objects = np.empty(len(content), dtype=object)
-        objects[:] = _decode(content, tensors)
-        return objects
-    if kind == "array":
-        return tensors[content].numpy()
-    raise ValueError(f"unknown kind of value {kind!r}.")
-
-
-def _plain(tensor: Any, name: str) -> Tensor:
-    """A copy of a tensor of the network, alone in its memory."""
-    if not isinstance(tensor, Tensor):
-        raise ValueError(
-            f"The network keeps {name!r}, which is no tensor, in its state_dict, and cannot be "
-            "saved: use pickle or joblib."
-        )
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 # ---------------------------------------------------------------- from values to an estimator
@@ -372,9 +261,9 @@ def _restore(
             f"{kind} has no parameters {sorted(unknown)}; the file is of skdeepcluster "
             f"{description['version']}, this is {__version__}."
         )
-    estimator.set_params(**{n: _decode(v, tensors) for n, v in known.items()}, **given)
+    estimator.set_params(**{n: decode(v, tensors) for n, v in known.items()}, **given)
     estimator._validate_params()
-    attributes = {n: _decode(value, tensors) for n, value in description["attributes"].items()}
+    attributes = {n: decode(value, tensors) for n, value in description["attributes"].items()}
     attributes["_scaler"] = Scaler(**attributes["_scaler"])
     _check_attributes(attributes, estimator.n_clusters, tensors["probe.samples"])
     for name, value in attributes.items():

@@ -1,4 +1,4 @@
-"""The loop over phases: progress, guards against divergence and collapse, caching."""
+"""The loop over phases: progress, guards against divergence and collapse, caching, resuming."""
 
 import copy
 import warnings
@@ -13,6 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ._checkpoint import Checkpoint, load_module_state, module_state
+from ._device import load_torch_random_state, torch_random_state
 from ._net import PhaseNet, ShuffledBatches
 from ._phases import Phase, Run
 
@@ -37,6 +39,7 @@ class Progress:
         self.verbose = verbose
         self.title = title
         self.part = ""  # which of several trainings this is
+        self.epochs, self.done = epochs, 0
         self.bar = tqdm(total=epochs, disable=verbose != 1, desc=title, unit="epoch")
 
     def epoch(self, row: dict[str, Any]) -> None:
@@ -44,6 +47,7 @@ class Progress:
         losses = {k: f"{v:.4g}" for k, v in row.items() if isinstance(v, float) and v == v}
         self.bar.set_description(f"{self.title}{self.part} {row['phase']}", refresh=False)
         self.bar.set_postfix(losses, refresh=False)
+        self.done += 1
         self.bar.update()
         if self.verbose == 2:
             values = " ".join(f"{name}={value}" for name, value in losses.items())
@@ -55,8 +59,14 @@ class Progress:
 
     def skip(self, epochs: int) -> None:
         """Tell that some epochs will not be run."""
+        self.go_on(self.epochs - epochs, self.done)
+
+    def go_on(self, epochs: int, done: int) -> None:
+        """Tell how many epochs the fit has, and how many of them are done."""
+        self.bar.update(done - self.done)
+        self.epochs, self.done = epochs, done
         if self.bar.total is not None:
-            self.bar.total -= epochs
+            self.bar.total = epochs
             self.bar.refresh()
 
 
@@ -86,6 +96,16 @@ class Trainer:
         One row per epoch.
     converged : bool
         Whether the last phase was ended by its stop rule.
+    checkpoint : Checkpoint
+        Where the state is kept.
+    name : str
+        Of this training, there.
+    finished : list of str
+        Names of the phases that are done.
+    passed : list of str
+        Those of them that were done when training was gone on with, and are not run again.
+    unfinished : dict or None
+        The state of a phase that is to be gone on with.
     """
 
     run: Run
@@ -96,23 +116,55 @@ class Trainer:
     progress: Progress
     history: list[dict[str, Any]] = field(default_factory=list)
     converged: bool = False
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    name: str = ""
+    finished: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+    unfinished: dict[str, Any] | None = None
+
+    def state(self, unfinished: dict[str, Any] | None = None) -> dict[str, Any]:
+        """All that goes on from here depends on, inside a phase with the state of that."""
+        return {
+            "module": module_state(self.run.module),
+            "label_change": self.run.label_change,
+            "history": self.history,
+            "converged": self.converged,
+            "finished": self.finished,
+            "unfinished": unfinished,
+            "progress": (self.progress.epochs, self.progress.done),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state that :meth:`state` gave of a training like this one."""
+        load_module_state(self.run.module, state["module"])
+        self.run.label_change = state["label_change"]
+        self.history, self.converged = state["history"], state["converged"]
+        self.finished, self.passed = [*state["finished"]], [*state["finished"]]
+        self.unfinished = state["unfinished"]
+        self.progress.go_on(*state["progress"])
 
     def train(self, phases: Sequence[Phase], seed: int) -> None:
-        """Run the phases; raise InterruptedTraining if the user stops them.
+        """Run the phases that are not passed; raise InterruptedTraining if the user stops them.
 
         A phase draws from generators of its own, so that it does the same whether the
         phases before it were run or came from a cache.
         """
         for number, phase in enumerate(phases):
+            if phase.name in self.passed:
+                continue
             try:
                 self._run_phase(phase, (seed + number) % 2**31)
             except KeyboardInterrupt:
                 raise InterruptedTraining from None
+            self.finished.append(phase.name)
+            self.checkpoint.keep(self.name, self.state())
 
     def train_cached(
         self, phases: Sequence[Phase], seed: int, memory: Memory, key: dict[str, Any]
     ) -> None:
         """Run the phases, or take what `memory` holds for the samples and `key`."""
+        if all(phase.name in self.passed for phase in phases):
+            return
         computed = False
 
         def compute() -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
@@ -132,23 +184,36 @@ class Trainer:
         loaded = {name: torch.tensor(value) for name, value in state.items()}
         self.run.module.load_state_dict(self.run.module.state_dict() | loaded)
         if not computed:
+            self.finished = [phase.name for phase in phases]
             self.progress.skip(sum(phase.epochs for phase in phases))
 
     def _run_phase(self, phase: Phase, seed: int) -> None:
         run = self.run
         run.random_state = np.random.RandomState(seed)
         torch.manual_seed(seed)  # for draws that are not ours, as dropout's
-        run.targets, run.measures = dict(run.constants), {}
-        first_targets = phase.setup(run) if phase.setup is not None else {}
-        labels, sizes = self._refresh(phase)
-        run.targets |= first_targets or {}
+        begun = self._unfinished(phase)
+        if begun is None:
+            run.targets, run.measures = dict(run.constants), {}
+            first_targets = phase.setup(run) if phase.setup is not None else {}
+            self._refresh(phase)
+            run.targets |= first_targets or {}
+        else:
+            own = {name: t.to(run.rows.device) for name, t in begun["targets"].items()}
+            run.targets, run.measures = run.constants | own, begun["measures"]
         if not phase.epochs:
             return
+        labels, sizes = self._assignment()
         guarded = phase.guarded and sizes is not None and not _collapsed(sizes)
         finished = healthy = copy.deepcopy(run.module.state_dict())
-        net = self._net(phase, seed)
+        first = 1
+        generator = torch.Generator(run.rows.device).manual_seed(seed)
+        net = self._net(phase, seed, generator)
+        if begun is not None:
+            first, guarded = begun["epoch"] + 1, begun["guarded"]
+            healthy = begun["healthy"] or finished
+            self._load_phase_state(begun, net, generator)
         an_epoch = phase.updates(len(run.rows), self.batch_size)
-        for epoch in range(1, phase.epochs + 1):
+        for epoch in range(first, phase.epochs + 1):
             try:
                 net.fit_loop(run.rows, epochs=1)
             except KeyboardInterrupt:
@@ -159,7 +224,8 @@ class Trainer:
             row |= {"label_change": np.nan, "cluster_sizes": None}
             due = epoch % phase.refresh_every == 0 or epoch == phase.epochs
             if due:
-                previous, (labels, sizes) = labels, self._refresh(phase)
+                self._refresh(phase)
+                previous, (labels, sizes) = labels, self._assignment()
             if due and sizes is not None:
                 run.label_change = float(np.mean(labels != previous))
                 row |= {"label_change": run.label_change, "cluster_sizes": tuple(sizes.tolist())}
@@ -180,24 +246,57 @@ class Trainer:
                 break
             if net.stopped_:
                 break
+            if epoch < phase.epochs and self.checkpoint.due():
+                state = {"phase": phase.name, "epoch": epoch, "guarded": guarded}
+                state["healthy"] = None if healthy is finished else dict(healthy)
+                state |= self._phase_state(net, generator)
+                self.checkpoint.keep(self.name, self.state(state))
         if not phase.guarded and sizes is not None and sizes.min() > 0 and _collapsed(sizes):
             row["collapsed"] = True  # empty clusters are told of with the labels
         self.progress.skip(phase.epochs - epoch)
         net.notify("on_train_end", X=run.rows, y=None)
 
-    def _refresh(self, phase: Phase) -> tuple[Any, Any]:
-        """New targets; hard labels and cluster sizes where there is an assignment."""
+    def _unfinished(self, phase: Phase) -> dict[str, Any] | None:
+        """The state of the phase to go on from, once."""
+        state, self.unfinished = self.unfinished, None
+        return state if state is not None and state["phase"] == phase.name else None
+
+    def _phase_state(self, net: PhaseNet, generator: torch.Generator) -> dict[str, Any]:
+        """What the phase has besides the module: optimisers, targets, random generators."""
+        run = self.run
+        own = {n: t for n, t in run.targets.items() if t is not run.constants.get(n)}
+        return {
+            "net": net.state(),
+            "targets": own,
+            "measures": run.measures,
+            "random_state": run.random_state.get_state(legacy=False),
+            "generator": generator.get_state(),
+            "torch_random_state": torch_random_state(run.rows.device),
+        }
+
+    def _load_phase_state(
+        self, state: dict[str, Any], net: PhaseNet, generator: torch.Generator
+    ) -> None:
+        run = self.run
+        net.load_state(state["net"])
+        run.random_state.set_state(state["random_state"])
+        generator.set_state(state["generator"])
+        load_torch_random_state(state["torch_random_state"], run.rows.device)
+
+    def _refresh(self, phase: Phase) -> None:
+        """New targets."""
         if phase.refresh is not None:
             self.run.targets = self.run.constants | phase.refresh(self.run)
+
+    def _assignment(self) -> tuple[Any, Any]:
+        """Hard labels and cluster sizes, where the targets hold an assignment."""
         if "q" not in self.run.targets:
             return None, None
         q = self.run.targets["q"]
         labels = q.argmax(dim=1).cpu().numpy()
         return labels, np.bincount(labels, minlength=q.shape[1])
 
-    def _net(self, phase: Phase, seed: int) -> PhaseNet:
-        device = self.run.rows.device
-        generator = torch.Generator(device).manual_seed(seed)
+    def _net(self, phase: Phase, seed: int, generator: torch.Generator) -> PhaseNet:
         augment = phase.augment or self.augment
         iterator = ShuffledBatches(
             phase,

@@ -16,6 +16,7 @@ MAY_IMPORT_SKORCH = {"_net", "callbacks"}
 MAY_IMPORT_PRIVATE_SKLEARN = {"_sklearn"}
 # known to methods, and knowing none
 FOUNDATION = {"_base", "_phases", "_net", "_data", "_sklearn", "_training", "_partition", "_start"}
+FOUNDATION |= {"_checkpoint", "_encoding"}
 
 
 def imports(path):

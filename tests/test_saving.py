@@ -25,7 +25,16 @@ from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, _saving, load_model, save_model
+from skdeepcluster import (
+    DCCS,
+    DCEC,
+    DMAE,
+    DualAESpectral,
+    _encoding,
+    _saving,
+    load_model,
+    save_model,
+)
 from skdeepcluster.dissimilarities import names
 
 X = digits()[0]
@@ -204,7 +213,7 @@ class Shape(NamedTuple):
         np.array([1j]),
         np.array(["a"]),
         np.array([[None]], dtype=object),
-        torch.zeros(2),
+        nn.Parameter(torch.zeros(2)),
         {1: "a"},
         {"a": {1, 2}},
         Shape(8, 8),
@@ -214,7 +223,7 @@ class Shape(NamedTuple):
 )
 def test_what_would_come_back_as_something_else_is_no_data(value):
     with pytest.raises(TypeError, match="is no data"):
-        _saving._encode(value, "name", {})
+        _encoding.encode(value, "name", {})
 
 
 @pytest.mark.parametrize("function", [save_model, load_model])
@@ -448,7 +457,7 @@ def unpack(path):
 def pack(path, tensors, metadata, description):
     """A file whose checksum is right, whatever is in it."""
     text = description if isinstance(description, str) else json.dumps(description)
-    checksum = _saving._checksum(text, tensors)
+    checksum = _encoding.checksum(text, tensors)
     metadata = metadata | {"description": text, "sha256": checksum}
     path.write_bytes(safetensors.torch.save(tensors, metadata))
 

@@ -1,0 +1,169 @@
+"""The state of a fit in a file, from which a killed fit goes on as if nothing had been."""
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import joblib
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from ._encoding import decode, encode, intact, pack, require_safetensors, unpack, write
+from ._version import __version__
+
+_FORMAT = "skdeepcluster checkpoint"
+# between two writes: so many, or so many times what a write takes where that is more than one
+_SECONDS = 10.0
+
+
+class Checkpoint:
+    """What is kept of one fit: the state of each of its trainings.
+
+    Parameters
+    ----------
+    directory : str, path-like or None
+        Where the file is; None keeps nothing.
+    key : mapping of str to values
+        All that the fit depends on. Its hash is the name of the file, so that fits share a
+        directory and none takes the file of another.
+
+    Attributes
+    ----------
+    states : dict of str to dict
+        State of each training by name, as the file had it and as they have been kept since.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        key: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path: Path | None = None
+        self.states: dict[str, dict[str, Any]] = {}
+        if directory is None:
+            return
+        require_safetensors()
+        versions = {"skdeepcluster": __version__, "torch": torch.__version__}
+        self.name = joblib.hash({"versions": versions, "key": key})
+        self.path = Path(directory) / f"{self.name}.safetensors"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._written, self._cost = time.monotonic(), 0.0
+        if self.path.exists():
+            self._read(self.path)
+
+    def due(self) -> bool:
+        """Whether it is time to write."""
+        if self.path is None:
+            return False
+        return time.monotonic() - self._written >= _SECONDS * max(1.0, self._cost)
+
+    def keep(self, name: str, state: dict[str, Any]) -> None:
+        """Keep the state of a training, and write the file when it is time."""
+        self.states[name] = state
+        if self.path is None or not self.due():
+            return
+        begun = time.monotonic()
+        tensors: dict[str, Tensor] = {}
+        try:
+            description = encode(self.states, "states", tensors)
+            write(self.path, pack({"format": _FORMAT, "name": self.name}, description, tensors))
+        except OSError as error:  # a full disk is no reason to lose the fit too
+            _warn(f"The checkpoint {self.path} could not be written: {error}. Training goes on.")
+        self._written = time.monotonic()
+        self._cost = self._written - begun
+
+    def remove(self) -> None:
+        """Remove the file, and what killed fits have left of unfinished ones."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+            for unfinished in self.path.parent.glob(f".{self.path.name}.*"):
+                unfinished.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> None:
+        try:
+            metadata, tensors = unpack(path.read_bytes())
+            if (metadata.get("format"), metadata.get("name")) != (_FORMAT, self.name):
+                raise ValueError("it is of another fit")
+            if not intact(metadata, tensors):
+                raise ValueError("its checksum is another")
+        except (OSError, ValueError) as error:
+            _warn(f"The checkpoint {path} is ignored, for it is damaged: {error}. Fit begins anew.")
+            return
+        self.states = decode(json.loads(metadata["description"]), tensors)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=4)
+
+
+def hashes(parameters: Mapping[str, Any], by: str) -> dict[str, str]:
+    """A hash of each value, the same in every process.
+
+    Parameters
+    ----------
+    parameters : mapping of str to values
+        Parameters of an estimator, or samples.
+    by : str
+        The parameter that needs the hashes.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    ValueError
+        If one cannot be pickled, as a lambda.
+    """
+    found = {}
+    for name, value in parameters.items():
+        try:
+            found[name] = joblib.hash(_content(value), coerce_mmap=True)
+        except Exception as error:
+            raise ValueError(
+                f"{name}={value!r} cannot be told apart by {by}: pass a function that is "
+                f"defined in a module, not a lambda, or set {by}=None."
+            ) from error
+    return found
+
+
+def _content(value: Any) -> Any:
+    """What a value consists of, where its pickle says more.
+
+    That of a network holds addresses of memory, that of sparse samples what was asked of them.
+    """
+    if isinstance(value, tuple | list):
+        return [_content(item) for item in value]
+    if isinstance(value, sp.csr_array | sp.csr_matrix):
+        return value.shape, value.data, value.indices, value.indptr
+    if not isinstance(value, nn.Module):
+        return value
+    public = [
+        (type(module), {k: v for k, v in vars(module).items() if not k.startswith("_")})
+        for module in value.modules()
+    ]
+    state = {name: tensor.cpu().numpy() for name, tensor in value.state_dict().items()}
+    return repr(value), public, state
+
+
+def module_state(module: nn.Module) -> dict[str, Any]:
+    """Tensors of a network, and what is at rest in it."""
+    return {
+        "tensors": dict(module.state_dict()),
+        "frozen": [name for name, p in module.named_parameters() if not p.requires_grad],
+        "evaluating": [name for name, m in module.named_modules() if not m.training],
+    }
+
+
+def load_module_state(module: nn.Module, state: Mapping[str, Any]) -> None:
+    """The way back from :func:`module_state`, into a network of the same layers."""
+    module.load_state_dict(state["tensors"])
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in state["frozen"])
+    for name, part in module.named_modules():
+        part.training = name not in state["evaluating"]

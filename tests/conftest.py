@@ -7,6 +7,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and scikit-learn are imported
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures without a screen, also in docstrings
 
+collect_ignore = ["conftest.py"]  # it has no examples, and doc has one of the same name
+
 
 @pytest.fixture(autouse=True)
 def _one_thread():

@@ -138,7 +138,8 @@ class BaseDeepClusterer(
         ----------
         X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
-            Training samples, of any real dtype and memory layout. They are not written to.
+            Training samples, of any real dtype and memory layout, or a torch Dataset of them, which
+            is read into an array. They are not written to.
         y : Ignored
             Present for API consistency.
         **fit_params : dict

@@ -1,5 +1,6 @@
 """The one door for data: what every method accepts, how it is scaled, how it is batched."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,13 @@ import torch
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 from sklearn.utils.validation import validate_data
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 # Rows of one inference batch. float32 answers depend on the shape of the matrix product
 # in their last bits, so every batch is padded to this size and a row's answer does not
 # depend on the company it comes in.
 INFERENCE_BATCH = 256
+_CHUNK_ITEMS = 4096  # of a torch Dataset, that are stacked at a time
 _CHUNK_BYTES = 1 << 24  # what scaling and its statistics may hold at a time
 
 
@@ -31,7 +33,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         Receives ``n_features_in_`` and ``feature_names_in_`` when `reset`, is compared
         with them otherwise.
     X : array-like, CSR matrix, data frame or tensor of shape (n_samples, n_features) \
-            or (n_samples, channels, height, width)
+            or (n_samples, channels, height, width), or torch Dataset of such samples
         The data. It is never written to.
     reset : bool
         True in fit.
@@ -51,10 +53,10 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
     TypeError
         For sparse input that scikit-learn cannot convert to CSR.
     """
-    if isinstance(X, Tensor):
-        # numpy knows neither bfloat16 nor gradients, lazy signs nor other devices
-        X = X.detach().cpu().resolve_conj().resolve_neg()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    if isinstance(X, Dataset):
+        X = _stack(X)
+    elif isinstance(X, Tensor):
+        X = _to_numpy(X)
     image_shape = None
     if not sp.issparse(X) and not hasattr(X, "columns"):
         X = np.asanyarray(X) if not hasattr(X, "shape") else X
@@ -103,6 +105,34 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
                 "which the networks compute. Divide X by a constant."
             )
     return X, image_shape
+
+
+def _to_numpy(X: Tensor) -> np.ndarray:
+    # numpy knows neither bfloat16 nor gradients, lazy signs nor other devices
+    X = X.detach().cpu().resolve_conj().resolve_neg()
+    array: np.ndarray = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    return array
+
+
+def _stack(dataset: Any) -> np.ndarray:
+    """Samples of a torch Dataset; of items that are pairs, as (sample, label), the first part."""
+    countable = not isinstance(dataset, IterableDataset)
+    items = (dataset[i] for i in range(len(dataset))) if countable else iter(dataset)
+    parts: list[np.ndarray] = []
+    try:
+        while chunk := list(itertools.islice(items, _CHUNK_ITEMS)):
+            samples = [item[0] if isinstance(item, tuple | list) else item for item in chunk]
+            arrays = [_to_numpy(x) if isinstance(x, Tensor) else np.asarray(x) for x in samples]
+            if arrays[0].dtype == object:
+                raise ValueError(f"they hold objects of type {type(samples[0]).__name__}")
+            parts.append(np.stack(arrays))
+        return np.concatenate(parts) if parts else np.empty((0, 1))
+    except ValueError as error:
+        raise ValueError(
+            f"The items of {type(dataset).__name__} cannot be stacked: {error}. Each must be a "
+            "sample, or a pair that begins with one, and samples must be arrays or tensors of one "
+            "shape."
+        ) from error
 
 
 def _flatten_images(X: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.exceptions import NotFittedError
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from skdeepcluster import DCEC
 from skdeepcluster._data import Rows, Scaler, check_X
@@ -87,6 +88,27 @@ def strided(array):
     return wide[::2, ::3]
 
 
+class Items(Dataset):
+    """A torch Dataset of no array."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+class Stream(IterableDataset):
+    def __init__(self, items):
+        self.items = items
+
+    def __iter__(self):
+        return iter(self.items)
+
+
 VECTORS = {
     "int8": lambda folder: X.astype(np.int8),
     "uint8": lambda folder: X.astype(np.uint8),
@@ -125,6 +147,11 @@ VECTORS = {
     "torch requires_grad": lambda folder: torch.tensor(X).float().requires_grad_(),
     "torch not contiguous": lambda folder: torch.tensor(X).t().contiguous().t(),
     "torch negative view": lambda folder: torch.tensor(-1j * X).conj().imag,
+    "TensorDataset": lambda folder: TensorDataset(torch.tensor(X), torch.arange(len(X))),
+    "Subset": lambda folder: Subset(TensorDataset(torch.tensor(X)), range(len(X))),
+    "Dataset of arrays": lambda folder: Items(list(X)),
+    "Dataset of pairs": lambda folder: Items([(row, "a label") for row in X]),
+    "IterableDataset": lambda folder: Stream(torch.tensor(X)),
     "flat rows with image_shape": lambda folder: X.copy(),
     "sparse rows with image_shape": lambda folder: sp.csr_array(X),
 }
@@ -156,6 +183,8 @@ IMAGE_INPUTS = {
     ),
     "images torch bfloat16": lambda folder: torch.tensor(IMAGES).bfloat16(),
     "images torch requires_grad": lambda folder: torch.tensor(IMAGES).requires_grad_(),
+    "images TensorDataset": lambda folder: TensorDataset(torch.tensor(IMAGES)),
+    "images IterableDataset of pairs": lambda folder: Stream([(image, 0) for image in IMAGES]),
 }
 
 
@@ -180,6 +209,9 @@ def contents(data):
         plain = data.detach().resolve_neg()
         plain = plain.float() if plain.dtype == torch.bfloat16 else plain
         return data.requires_grad, data.grad, data.dtype, data.stride(), plain.numpy().tobytes()
+    if isinstance(data, Dataset):
+        items = data if isinstance(data, IterableDataset) else [data[i] for i in range(len(data))]
+        return repr([[np.asarray(part).tolist() for part in item] for item in items])
     if sp.issparse(data):
         names = ("row", "col") if data.format == "coo" else ("indices", "indptr")
         arrays = [data.data, *(getattr(data, name) for name in names)]
@@ -241,7 +273,8 @@ def test_accepted(name, make, kind, references, tmp_path):
     np.testing.assert_allclose(reference.transform(other), reference.transform(plain), **LAST_BITS)
 
 
-EXACT = ["int8", "uint8", "int64", "Fortran float64", "negative strides", "strided", "read-only",
+EXACT = ["Dataset of pairs", "IterableDataset",
+         "int8", "uint8", "int64", "Fortran float64", "negative strides", "strided", "read-only",
          "list", "pandas", "polars", "torch float64", "torch not contiguous"]  # fmt: skip
 
 
@@ -436,6 +469,18 @@ FIT_REFUSALS = {
         lambda: X.astype("datetime64[s]"),
         r"datetime64\[s\]",
         "[Cc]onvert|numeric dtype is needed",
+    ),
+    "empty Dataset": (lambda: Items([]), r"0 sample\(s\)", "minimum of 2"),
+    "Dataset of unlike items": (
+        lambda: Items([X[0], X[1, :2]]),
+        "The items of Items cannot be stacked",
+        "one shape",
+    ),
+    "Dataset of numbers": (lambda: Items([1.0, 2.0, 3.0]), "1D array", "Reshape|reshape"),
+    "Dataset of dictionaries": (
+        lambda: Items([{"x": row} for row in X]),
+        "The items of Items cannot be stacked: they hold objects of type dict",
+        "samples must be arrays or tensors",
     ),
     "rows of unlike length": (lambda: [[1.0, 2.0], [3.0]], "inhomogeneous", "shape"),
 }

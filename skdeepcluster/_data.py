@@ -275,9 +275,9 @@ def _column_statistics(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     """Minimum, maximum, mean and variance of each column, float64, in bounded memory."""
     if sp.issparse(X):
         low, high = (np.asarray(bound, dtype=np.float64) for bound in min_max_axis(X, axis=0))
-        values = X if X.dtype.kind == "f" else X.astype(np.float64)
-        mean, variance = mean_variance_axis(values, axis=0)
-        return low, high, mean.astype(np.float64), variance.astype(np.float64)
+        # squares of large or small float32 values are not in its range
+        mean, variance = mean_variance_axis(X.astype(np.float64, copy=False), axis=0)
+        return low, high, mean, variance
     n, d = X.shape
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     origin = X[0].astype(np.float64)  # moments about a row: no cancellation at large offsets
@@ -293,10 +293,9 @@ def _column_statistics(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 
 def _inverse(deviation: np.ndarray) -> np.ndarray:
-    """1 / deviation, and 0 for a constant."""
-    inverse: np.ndarray = np.divide(
-        1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0.0
-    )
+    """1 / deviation, and 0 for what is constant, or as good as that in float32."""
+    varies = deviation > np.finfo(np.float32).tiny  # of smaller ones the inverse may overflow
+    inverse: np.ndarray = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
     return inverse
 
 
@@ -357,7 +356,9 @@ class Rows(Dataset):  # type: ignore[type-arg]
         on_device = device.type == "cuda" and (
             4 * X.shape[0] * X.shape[1] < torch.cuda.mem_get_info(device)[0] // 2
         )
-        if X.dtype == np.float32 and X.flags.c_contiguous and not (resident and on_device):
+        # one row counts as contiguous with strides of any sign, but torch takes no negative ones
+        viewable = X.dtype == np.float32 and X.flags.c_contiguous and min(X.strides) >= 0
+        if viewable and not (resident and on_device):
             with warnings.catch_warnings():
                 # X may be read-only, and is only read
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -546,7 +546,7 @@ class DCCS(BaseDeepClusterer):
                 "critic",
                 self._criticise,
                 trains=("critic",),
-                repeat=self.n_critic,
+                repeat=int(self.n_critic),
                 betas=_BETAS,
             )
             steps.insert(0, critic)

@@ -34,6 +34,7 @@ _SPECTRAL_ROWS = 2_000  # of a spectral start
 # samples lie in, more reach across the gap of 300 or 400 rows
 _SPECTRAL_REACH = 1.25
 _CONTRACTIONS = 5
+_SPARSE_WIDTH = 50  # dimensions that neighbours of sparse samples are looked for in
 
 
 def input_graph(
@@ -81,7 +82,7 @@ def _some_rows(rows: Rows, most: int, random_state: np.random.RandomState) -> np
 def rows_as_features(
     rows: Rows, index: np.ndarray, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Samples for a search of neighbours: scaled, and sparse ones in 50 dimensions.
+    """Samples for a search of neighbours: scaled, and wide sparse ones in 50 dimensions.
 
     Parameters
     ----------
@@ -96,12 +97,13 @@ def rows_as_features(
     -------
     ndarray of shape (s, m)
     """
-    if not sp.issparse(rows.X):
+    if not sp.issparse(rows.X) or rows.X.shape[1] <= _SPARSE_WIDTH:
         features: np.ndarray = rows.take(index).flatten(1).cpu().numpy()
         return features
     scaled = rows.X[index].multiply(rows.scaler.factor).tocsr()
-    width = max(1, min(50, min(scaled.shape) - 1))
-    reduced: np.ndarray = TruncatedSVD(width, random_state=random_state).fit_transform(scaled)
+    svd = TruncatedSVD(min(_SPARSE_WIDTH, len(index) - 1), random_state=random_state)
+    with np.errstate(invalid="ignore"):  # the share of the variance that samples without one have
+        reduced: np.ndarray = svd.fit_transform(scaled)
     return reduced
 
 

@@ -825,6 +825,25 @@ def test_sparse_and_dense_statistics_agree():
         np.testing.assert_allclose(sparse.factor, dense.factor, rtol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("kind", ["global", "standard"])
+def test_squares_beyond_the_range_of_float32(scale, kind):
+    data = (scale * X).astype(np.float32)
+    dense, sparse = (Scaler.fit(a, kind, images=False) for a in (data, sp.csr_array(data)))
+    assert (dense.factor > 0).all()
+    np.testing.assert_allclose(sparse.shift, dense.shift, rtol=1e-12)
+    np.testing.assert_allclose(sparse.factor, dense.factor, rtol=1e-12)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, np.asfortranarray, sp.csr_array])
+@pytest.mark.parametrize("kind", ["global", "standard"])
+def test_values_next_to_zero_are_constant(convert, kind):
+    """In float32 the inverse of their deviation is infinite."""
+    data = convert((1e-42 * X).astype(np.float32))
+    rows = Rows(data, Scaler.fit(data, kind, images=False), None, CPU)
+    np.testing.assert_allclose(rows.take(np.arange(60)), 0.0, atol=1e-30)
+
+
 def test_none_leaves_the_samples_alone():
     rows = Scaler.fit(X, "none", images=False)(X)
     np.testing.assert_array_equal(rows, X)
@@ -1058,6 +1077,13 @@ def test_the_answer_for_a_row_does_not_depend_on_the_others(name, method):
     # more rows than an inference batch, so that rows change their place and their batch
     many = np.resize(np.arange(60), 600)
     np.testing.assert_array_equal(answer(data[many]), together[many])
+
+
+def test_one_number_with_negative_strides():
+    """Which numpy calls contiguous, and torch refuses."""
+    column = X[:, :1].astype(np.float32)
+    model = tiny(2).fit(column)
+    np.testing.assert_array_equal(model.predict(column[:1, ::-1][::-1]), model.labels_[:1])
 
 
 def test_wide_rows_one_by_one():

@@ -1263,3 +1263,15 @@ def test_the_prior_alone_gives_even_and_certain_categories():
     assert Q.max(axis=1).mean() > 0.9
     assert Z[:, 10:].std() == pytest.approx(0.1, rel=0.2)
     assert abs(model.history_[-1]["wasserstein"]) < 0.3
+
+
+def test_budgets_of_numpy_integers():
+    """Products of small ones are not in their range."""
+    X, _ = digits()
+    parameters = {"n_critic": 2, "n_neighbors": 3, "batch_size": 20, "n_clusters": 3}
+    narrow = {name: np.uint8(value) for name, value in parameters.items()}
+    expected, model = (
+        small(DCCS, random_state=0, **{**p, "pretrain_epochs": 1}).fit(X)
+        for p in (parameters, narrow)
+    )
+    np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))

@@ -87,6 +87,27 @@ def test_input_graph_draws_a_bounded_number_of_rows(monkeypatch):
     assert graph.shape == (40, 40)
 
 
+def sparse_rows(X):
+    X = sp.csr_array(X)
+    return Rows(X, Scaler.fit(X, "auto", images=False), None, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("width", [1, 2, 50])
+def test_narrow_sparse_samples_have_the_neighbours_of_dense_ones(width):
+    X = np.random.default_rng(0).normal(size=(80, width)).astype(np.float32)
+    dense = Rows(X, Scaler.fit(X, "global", images=False), None, torch.device("cpu"))
+    _, expected = input_graph(dense, np.random.RandomState(0))
+    _, graph = input_graph(sparse_rows(X), np.random.RandomState(0))
+    np.testing.assert_array_equal(graph.toarray(), expected.toarray())
+
+
+@pytest.mark.parametrize("width", [1, 50, 51, 200])
+def test_equal_sparse_samples_have_neighbours(width):
+    _, graph = input_graph(sparse_rows(np.full((12, width), 3.0)), np.random.RandomState(0))
+    assert graph.shape == (12, 12)
+    assert (graph.sum(axis=0) >= 5).all()
+
+
 @pytest.mark.parametrize("n_nodes", [10_000, 60])
 def test_start_partition_covers_all_rows(monkeypatch, n_nodes):
     monkeypatch.setattr(_partition, "_MAX_ROWS", n_nodes)

@@ -70,6 +70,12 @@ def build_autoencoder(
         for part in pair:
             glorot_(part, generator)
         return pair
+    if isinstance(architecture, nn.Module):
+        raise ValueError(
+            f"architecture is one {type(architecture).__name__}; pass a tuple (encoder, decoder) "
+            "of torch.nn.Module, or a function that makes one of the shape of a sample and the "
+            "width of the embedding."
+        )
     if isinstance(architecture, tuple):
         pair = copy.deepcopy(architecture)
     else:

@@ -252,10 +252,10 @@ class BaseDeepClusterer(
                 trainer.train([last], seed)
             kept.remove()
         except (InterruptedTraining, KeyboardInterrupt):
-            if trainer is None:
-                raise
             if 0 < len(started) < n_init:
                 trainer = started[0]  # not one that was just begun
+            if trainer is None or not trainer.history:
+                raise KeyboardInterrupt from None  # there is nothing to keep
             self._give_clusters(trainer, last)
             warnings.warn(
                 f"Interrupted after {len(trainer.history)} epochs. The estimator is fitted, with "
@@ -474,7 +474,7 @@ class BaseDeepClusterer(
             labels = np.searchsorted(used, labels).astype(labels.dtype)
             warnings.warn(
                 f"Only {len(used)} of n_clusters={self.n_clusters} clusters hold training samples. "
-                f"Set n_clusters={len(used)}, or check X for duplicated samples.",
+                f"Set n_clusters={len(used)}, or check X for duplicated samples and outliers.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import PurePath
 from typing import Any, Self
 
 import numpy as np
@@ -60,6 +61,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
     image_shape = None
     if not sp.issparse(X) and not hasattr(X, "columns"):
         X = np.asanyarray(X) if not hasattr(X, "shape") else X
+        _refuse_texts(X)
         if len(X.shape) == 4:
             image_shape = tuple(X.shape[1:])
             X = _flatten_images(np.asarray(X))
@@ -74,7 +76,8 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         elif len(X.shape) == 3:
             raise ValueError(
                 f"X has shape {X.shape}. Images need a channel axis: pass X[:, None] for "
-                "grayscale, or flat rows of shape (n_samples, n_features) with image_shape=."
+                "grayscale, or flat rows of shape (n_samples, n_features) with image_shape=. One "
+                "image of several channels is X[None]."
             )
     try:
         X = validate_data(
@@ -87,6 +90,11 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         )
     except ValueError as error:
         raise ValueError(_with_remedy(str(error))) from error
+    except np.exceptions.DTypePromotionError as error:
+        raise ValueError(
+            f"The columns of X cannot be numbers of one array: {error}. Turn dates into numbers, "
+            "as days since the first, categories with sklearn.preprocessing.OneHotEncoder."
+        ) from error
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -105,6 +113,18 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
                 "which the networks compute. Divide X by a constant."
             )
     return X, image_shape
+
+
+def _refuse_texts(X: Any) -> None:
+    """scikit-learn would print them all, and say to reshape."""
+    if len(X.shape) < 2:
+        values = np.asarray(X)
+        first = values.flat[0] if values.size else None
+        if isinstance(first, str | bytes | PurePath):
+            raise ValueError(
+                f"X is text, which begins with {str(first)[:40]!r}. Convert it to numbers first: "
+                "read files, and vectorize texts, as in make_pipeline(TfidfVectorizer(), ...)."
+            )
 
 
 def _to_numpy(X: Tensor) -> np.ndarray:

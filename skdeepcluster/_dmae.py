@@ -13,6 +13,7 @@ from joblib import Memory
 from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._base import BaseDeepClusterer
@@ -663,16 +664,19 @@ class DMAE(BaseDeepClusterer):
     @property
     def weights_(self) -> np.ndarray:
         """Mixing weights of the clusters, of shape (n_clusters,); they sum to one."""
+        check_is_fitted(self)
         return self._answer(self.module_.assign.logits.softmax(dim=0))
 
     @property
     def alpha_(self) -> float:
         """Inverse temperature of the responsibilities."""
+        check_is_fitted(self)
         return float(self.module_.assign.alpha)
 
     @property
     def precisions_(self) -> np.ndarray:
         """Precisions of a Mahalanobis mixture, of shape (n_clusters, width, width)."""
+        check_is_fitted(self)
         if self.dissimilarity != "mahalanobis":
             raise AttributeError(
                 f"precisions_ needs dissimilarity='mahalanobis', not {self.dissimilarity!r}."

@@ -1,6 +1,7 @@
 """One optimiser per step and named losses, on top of skorch; nothing else."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -120,6 +121,7 @@ class PhaseNet(NeuralNet):
         self.updates_ = 0
         self.stopped_ = False  # by a callback, as skorch's EarlyStopping
         self.losses_: dict[str, list[Tensor]] = {}
+        self.means_: dict[str, float] = {}  # of each loss in the last epoch
         self._turns = [s for s in phase.steps for _ in range(s.repeat)]
 
     @property
@@ -168,6 +170,14 @@ class PhaseNet(NeuralNet):
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks; one that stops training at the end of an epoch ends the phase."""
+        if method_name == "on_epoch_end":
+            self.means_ = {
+                name: float(torch.stack(values).mean()) for name, values in self.losses_.items()
+            }
+            self.losses_ = {}
+            for name, value in self.means_.items():
+                self.history.record(name, value)
+            self.history.record("train_loss", math.fsum(self.means_.values()))
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt:
@@ -175,6 +185,14 @@ class PhaseNet(NeuralNet):
             if method_name != "on_epoch_end":
                 raise
             self.stopped_ = True
+        except KeyError as error:
+            if method_name != "on_epoch_end" or "not found in history" not in str(error):
+                raise
+            raise ValueError(
+                f"A callback asks for what this phase does not have: {error}. Phase "
+                f"'{self.phase.name}' has train_loss, the sum, and {', '.join(self.means_)}: pass "
+                "for instance EarlyStopping(monitor='train_loss')."
+            ) from error
 
     def get_dataset(self, X: Rows, y: None = None) -> Rows:
         """The samples as they are: they batch themselves."""
@@ -204,12 +222,6 @@ class PhaseNet(NeuralNet):
         for name, value in losses.items():
             self.losses_.setdefault(name, []).append(value.detach())
         return {"loss": loss, "y_pred": None}
-
-    def pop_losses(self) -> dict[str, float]:
-        """Mean of each loss since the last call."""
-        means = {name: float(torch.stack(values).mean()) for name, values in self.losses_.items()}
-        self.losses_ = {}
-        return means
 
     def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
         # gradients that another step left in shared modules are not this step's

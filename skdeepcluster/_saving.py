@@ -138,6 +138,8 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     # what cannot be loaded is not written
     _restore(description, tensors, {name: getattr(estimator, name) for name in by_caller})
     header = {"format": "skdeepcluster", "format_version": str(_FORMAT_VERSION)}
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {Path(path).parent}: make it first.")
     write(Path(path), pack(header, description, tensors))
 
 

@@ -1,6 +1,7 @@
 """The loop over phases: progress, guards against divergence and collapse, caching, resuming."""
 
 import copy
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from ._net import PhaseNet, ShuffledBatches
 from ._phases import Phase, Run
 
 _FEWEST_UPDATES = 100  # of a phase before its stop rule is asked: an epoch may be one batch
+_SECONDS_A_LINE = 10.0  # of progress that goes into a file
 _LARGEST_SHARE = 0.9  # of the samples, that a cluster may hold
 
 
@@ -40,7 +42,11 @@ class Progress:
         self.title = title
         self.part = ""  # which of several trainings this is
         self.epochs, self.done = epochs, 0
-        self.bar = tqdm(total=epochs, disable=verbose != 1, desc=title, unit="epoch")
+        # a file is not redrawn: there a line now and then
+        seconds = 0.1 if sys.stderr.isatty() else _SECONDS_A_LINE
+        self.bar = tqdm(
+            total=epochs, disable=verbose != 1, desc=title, unit="epoch", mininterval=seconds
+        )
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Tell that an epoch has ended."""
@@ -142,6 +148,11 @@ class Trainer:
         self.finished, self.passed = [*state["finished"]], [*state["finished"]]
         self.unfinished = state["unfinished"]
         self.progress.go_on(*state["progress"])
+        if self.progress.verbose:
+            tqdm.write(
+                f"{self.progress.title}{self.progress.part} goes on from the checkpoint, "
+                f"{len(self.history)} epochs done"
+            )
 
     def train(self, phases: Sequence[Phase], seed: int) -> None:
         """Run the phases that are not passed; raise InterruptedTraining if the user stops them.
@@ -219,7 +230,7 @@ class Trainer:
             except KeyboardInterrupt:
                 run.module.load_state_dict(finished)
                 raise
-            row = {"phase": phase.name, "epoch": epoch, **net.pop_losses()}
+            row = {"phase": phase.name, "epoch": epoch, **net.means_}
             _refuse_divergence(row, run.module)
             row |= {"label_change": np.nan, "cluster_sizes": None}
             due = epoch % phase.refresh_every == 0 or epoch == phase.epochs

@@ -119,7 +119,13 @@ class SilhouetteScorer:
         space = self.space
         if space is not None:
             X = space.transform(X) if hasattr(space, "transform") else space(X)
-        X = check_array(X, accept_sparse="csr", allow_nd=True)
+        try:
+            X = check_array(X, accept_sparse="csr", allow_nd=True)
+        except ValueError as error:
+            raise ValueError(
+                f"Distances need numbers: {str(error)[:80]}. Pass a fitted transformer of such "
+                "samples, as the first steps of the pipeline: SilhouetteScorer(space=...)."
+            ) from error
         X = X if issparse(X) else X.reshape(len(X), -1)
         if len(labels) > self.max_samples:
             X, labels = resample(

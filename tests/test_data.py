@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from pathlib import Path
 import subprocess
 import sys
 import tracemalloc
@@ -481,6 +482,19 @@ FIT_REFUSALS = {
         lambda: Items([{"x": row} for row in X]),
         "The items of Items cannot be stacked: they hold objects of type dict",
         "samples must be arrays or tensors",
+    ),
+    "a list of texts": (
+        lambda: ["a text"] * 5,
+        "X is text, which begins with 'a text'",
+        "TfidfVectorizer",
+    ),
+    "texts pandas": (lambda: pd.Series(["a text"] * 5), "X is text", "TfidfVectorizer"),
+    "a file": (lambda: "table.csv", "begins with 'table.csv'", "read files"),
+    "a list of files": (lambda: [Path("a.png"), Path("b.png")], "X is text", "read files"),
+    "pandas with dates": (
+        lambda: frame().assign(f1=pd.Timestamp("2026-01-01")),
+        "cannot be numbers of one array",
+        "Turn dates into numbers",
     ),
     "rows of unlike length": (lambda: [[1.0, 2.0], [3.0]], "inhomogeneous", "shape"),
 }

@@ -1145,3 +1145,10 @@ def test_precisions_are_not_cut_to_bfloat16(objective):
     )
     np.testing.assert_array_equal(full.cluster_centers_, half.cluster_centers_)
     np.testing.assert_array_equal(full.precisions_, half.precisions_)
+
+
+@pytest.mark.parametrize("name", ["weights_", "alpha_", "precisions_"])
+def test_what_is_fitted_is_not_there_before(name):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(DMAE(), name)
+    assert not hasattr(DMAE(), name)

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.model_selection import GridSearchCV, KFold
@@ -237,3 +238,11 @@ def test_scorers_refuse_what_has_no_number_of_clusters(blobs):
 def test_scorers_can_be_sent_to_other_processes():
     for scorer in (SilhouetteScorer(PCA(2), random_state=3), StabilityScorer(7)):
         assert repr(pickle.loads(pickle.dumps(scorer))) == repr(scorer)
+
+
+def test_distances_of_texts_need_a_space():
+    texts = ["red apple", "red pear", "blue sea", "blue sky"]
+    pipe = make_pipeline(TfidfVectorizer(), KMeans(2, random_state=0)).fit(texts)
+    with pytest.raises(ValueError, match=r"Distances need numbers.*SilhouetteScorer\(space="):
+        SilhouetteScorer()(pipe, texts)
+    assert SilhouetteScorer(pipe[:-1])(pipe, texts) > 0

@@ -253,8 +253,15 @@ def fit_interrupted(model, X):
 
 
 @each
-@pytest.mark.parametrize("phase", ["pretrain", "cluster"])
-@pytest.mark.parametrize("epoch", [1, 3])
+def test_interrupt_before_an_epoch_is_finished_is_an_interrupt(estimator):
+    model = model_for(estimator, callbacks=[At("pretrain", 1, "on_batch_end", interrupt)])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(digits()[0])
+    assert not hasattr(model, "labels_")
+
+
+@each
+@pytest.mark.parametrize(("phase", "epoch"), [("pretrain", 3), ("cluster", 1), ("cluster", 3)])
 @pytest.mark.parametrize("event", ["on_epoch_begin", "on_batch_end"])
 def test_interrupt_keeps_the_last_finished_epoch(estimator, phase, epoch, event):
     X, _ = digits()
@@ -572,6 +579,7 @@ def test_memory_serves_another_number_of_clusters(estimator, tmp_path):
 )
 def test_memory_with_what_a_user_may_pass(estimator, parameters, tmp_path, pretrained):
     X, _ = digits()
+    torch.manual_seed(0)  # the user's network is trained as it comes
     model = model_for(estimator, memory=str(tmp_path), callbacks=[PretrainedEpochs()])
     parameters = parameters(encoder_width(model))
     model.set_params(pretrain_epochs=2, max_epochs=1, **parameters)
@@ -1123,3 +1131,36 @@ def test_bfloat16_is_refused_where_it_is_wrong():
     with pytest.raises(ValueError, match=r"precision='32'"):
         model.fit(X)
     assert np.isfinite(model.set_params(precision="auto", n_init=1).fit(X).transform(X)).all()
+
+
+@each
+def test_callbacks_see_the_losses(estimator):
+    seen = []
+
+    class Losses(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            seen.append(net.history[-1])
+
+    model = model_for(estimator, callbacks=[Losses()]).fit(digits()[0])
+    for row, told in zip(model.history_, seen, strict=True):
+        losses = {k: v for k, v in row.items() if k in told and k != "epoch"}
+        assert losses
+        assert {name: told[name] for name in losses} == losses
+        assert told["train_loss"] == pytest.approx(sum(losses.values()))
+
+
+def test_early_stopping_of_skorch_ends_a_phase():
+    stop = EarlyStopping("reconstruction", patience=1, threshold=1e6, threshold_mode="abs")
+    model = model_for(DCEC, callbacks=[stop]).fit(digits()[0])
+    assert [row["phase"] for row in model.history_].count("pretrain") == 2
+
+
+def test_a_callback_that_asks_for_a_loss_that_is_not_there():
+    model = model_for(DCEC, callbacks=[EarlyStopping()])
+    with pytest.raises(ValueError, match=r"valid_loss.*'pretrain' has train_loss.*reconstruction"):
+        model.fit(digits()[0])
+
+
+def test_progress_that_goes_into_a_file_is_a_few_lines(capsys):
+    model_for(DCEC, verbose=1).fit(digits()[0])
+    assert capsys.readouterr().err.count("\r") <= 4

@@ -52,9 +52,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         For sparse input that scikit-learn cannot convert to CSR.
     """
     if isinstance(X, Tensor):
-        # numpy knows neither bfloat16 nor gradients, lazy signs nor other devices
-        X = X.detach().cpu().resolve_conj().resolve_neg()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+        X = _as_array(X)
     image_shape = None
     if not sp.issparse(X) and not hasattr(X, "columns"):
         X = np.asanyarray(X) if not hasattr(X, "shape") else X
@@ -85,6 +83,8 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         )
     except ValueError as error:
         raise ValueError(_with_remedy(str(error))) from error
+    except OverflowError as error:  # of Python's integers
+        raise ValueError(f"X holds a value too large: {error}. Divide X by a constant.") from error
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -103,6 +103,21 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
                 "which the networks compute. Divide X by a constant."
             )
     return X, image_shape
+
+
+def _as_array(X: Tensor) -> np.ndarray:
+    """A tensor as numpy knows it: without narrow floats, gradients, lazy signs, other devices."""
+    narrow = X.is_floating_point() and X.dtype not in (torch.float16, torch.float32, torch.float64)
+    try:
+        X = X.detach().cpu().resolve_conj().resolve_neg()
+        array: np.ndarray = (X.float() if narrow else X).numpy()
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"X is a tensor of dtype {X.dtype}, layout {X.layout} and device {X.device}, which "
+            f"cannot be made a numpy array ({error}). Pass a dense tensor of real numbers, for "
+            "instance X.to_dense().float()."
+        ) from error
+    return array
 
 
 def _flatten_images(X: np.ndarray) -> np.ndarray:

@@ -273,6 +273,13 @@ def test_the_default_start_partition_takes_sparse_samples():
     np.testing.assert_array_equal(model.predict(data), model.labels_)
 
 
+def test_tensors_of_8_bit_floats():
+    plain = (X // 16).astype(np.float32)  # whole numbers up to 4
+    data = torch.tensor(plain).to(torch.float8_e4m3fn)
+    expected = tiny().fit(plain).transform(plain)
+    np.testing.assert_array_equal(tiny().fit(data).transform(data), expected)
+
+
 def test_images_and_flat_rows_are_the_same_samples(fitted_images):
     for shape in [(1, 4, 4), [1, 4, 4], (4, 4)]:
         flat = tiny(image_shape=shape).fit(X)
@@ -409,6 +416,17 @@ FIT_REFUSALS = {
         r"\breal\b|\babs\b|magnitude",
     ),
     "complex sparse": (lambda: sp.csr_array(X + 1j), "[Cc]omplex", r"\breal\b|\babs\b|magnitude"),
+    "sparse torch": (
+        lambda: torch.tensor(X).to_sparse(),
+        r"layout torch\.sparse_coo",
+        r"X\.to_dense\(\)",
+    ),
+    "meta torch": (lambda: torch.zeros(5, 2, device="meta"), "device meta", "[Pp]ass a dense"),
+    "too large for any float": (
+        lambda: np.array([[10**400, 1], [2, 3]], dtype=object),
+        "too large",
+        "Divide X",
+    ),
     "text": (lambda: X.astype(str), "strings", "Convert|[Ee]ncode"),
     "bytes": (lambda: X.astype("S"), "strings", "Convert|[Ee]ncode"),
     "list of text": (lambda: [["cat", "dog"]] * 5, "strings", "Convert|[Ee]ncode"),

@@ -1052,6 +1052,14 @@ def test_the_answer_for_a_row_does_not_depend_on_the_others(name, method):
     np.testing.assert_array_equal(answer(data[many]), together[many])
 
 
+@pytest.mark.parametrize("convert", [np.asarray, np.asfortranarray, sp.csr_array])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples_out_of_the_range_of_the_scaling(convert, dtype):
+    model = tiny(scaling="global").fit(convert((1e-20 * X).astype(dtype)))
+    with pytest.raises(ValueError, match="sample 3 of X are too far from those of fit"):
+        model.predict(convert(with_value(1e30, dtype) * np.eye(60)[3][:, None].astype(dtype)))
+
+
 def test_one_number_with_negative_strides():
     """Which numpy calls contiguous, and torch refuses."""
     column = X[:, :1].astype(np.float32)

@@ -494,6 +494,10 @@ def test_fits():
     run_fits(FAST)
 
 
+def test_sequences():
+    run_sequences(settings(FAST, max_examples=10))
+
+
 @pytest.mark.slow
 def test_many_fits():
     run_fits(MANY)

@@ -57,7 +57,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
     if isinstance(X, Dataset):
         X = _stack(X)
     elif isinstance(X, Tensor):
-        X = _to_numpy(X)
+        X = _as_array(X)
     image_shape = None
     if not sp.issparse(X) and not hasattr(X, "columns"):
         X = np.asanyarray(X) if not hasattr(X, "shape") else X
@@ -95,6 +95,8 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
             f"The columns of X cannot be numbers of one array: {error}. Turn dates into numbers, "
             "as days since the first, categories with sklearn.preprocessing.OneHotEncoder."
         ) from error
+    except OverflowError as error:  # of Python's integers
+        raise ValueError(f"X holds a value too large: {error}. Divide X by a constant.") from error
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -127,10 +129,18 @@ def _refuse_texts(X: Any) -> None:
             )
 
 
-def _to_numpy(X: Tensor) -> np.ndarray:
-    # numpy knows neither bfloat16 nor gradients, lazy signs nor other devices
-    X = X.detach().cpu().resolve_conj().resolve_neg()
-    array: np.ndarray = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+def _as_array(X: Tensor) -> np.ndarray:
+    """A tensor as numpy knows it: without narrow floats, gradients, lazy signs, other devices."""
+    narrow = X.is_floating_point() and X.dtype not in (torch.float16, torch.float32, torch.float64)
+    try:
+        X = X.detach().cpu().resolve_conj().resolve_neg()
+        array: np.ndarray = (X.float() if narrow else X).numpy()
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"X is a tensor of dtype {X.dtype}, layout {X.layout} and device {X.device}, which "
+            f"cannot be made a numpy array ({error}). Pass a dense tensor of real numbers, for "
+            "instance X.to_dense().float()."
+        ) from error
     return array
 
 
@@ -142,7 +152,7 @@ def _stack(dataset: Any) -> np.ndarray:
     try:
         while chunk := list(itertools.islice(items, _CHUNK_ITEMS)):
             samples = [item[0] if isinstance(item, tuple | list) else item for item in chunk]
-            arrays = [_to_numpy(x) if isinstance(x, Tensor) else np.asarray(x) for x in samples]
+            arrays = [_as_array(x) if isinstance(x, Tensor) else np.asarray(x) for x in samples]
             if arrays[0].dtype == object:
                 raise ValueError(f"they hold objects of type {type(samples[0]).__name__}")
             parts.append(np.stack(arrays))
@@ -279,9 +289,12 @@ class Scaler:
         """Scaled float32 rows; the arithmetic is that of the wider of dtype and float32."""
         wide = chunk.dtype.kind in "iu" or chunk.dtype.itemsize > 4
         dtype = np.float64 if wide else np.float32
-        scaled = np.subtract(chunk, self.shift.astype(dtype), dtype=dtype)
-        scaled *= self.factor.astype(dtype)
-        rows: np.ndarray = scaled.astype(np.float32, copy=False)
+        with np.errstate(
+            over="ignore"
+        ):  # inference tells which sample is too far from those of fit
+            scaled = np.subtract(chunk, self.shift.astype(dtype), dtype=dtype)
+            scaled *= self.factor.astype(dtype)
+            rows: np.ndarray = scaled.astype(np.float32, copy=False)
         return rows
 
     def inverse(self, rows: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skdeepcluster import DCEC
 
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_chunks_are_predicted_where_they_lie(estimator):
     X, _ = digits()

@@ -2,10 +2,10 @@
 
 import contextlib
 import re
-from pathlib import Path
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -307,6 +307,13 @@ def test_the_default_start_partition_takes_sparse_samples():
     np.testing.assert_array_equal(model.predict(data), model.labels_)
 
 
+def test_tensors_of_8_bit_floats():
+    plain = (X // 16).astype(np.float32)  # whole numbers up to 4
+    data = torch.tensor(plain).to(torch.float8_e4m3fn)
+    expected = tiny().fit(plain).transform(plain)
+    np.testing.assert_array_equal(tiny().fit(data).transform(data), expected)
+
+
 def test_images_and_flat_rows_are_the_same_samples(fitted_images):
     for shape in [(1, 4, 4), [1, 4, 4], (4, 4)]:
         flat = tiny(image_shape=shape).fit(X)
@@ -443,6 +450,17 @@ FIT_REFUSALS = {
         r"\breal\b|\babs\b|magnitude",
     ),
     "complex sparse": (lambda: sp.csr_array(X + 1j), "[Cc]omplex", r"\breal\b|\babs\b|magnitude"),
+    "sparse torch": (
+        lambda: torch.tensor(X).to_sparse(),
+        r"layout torch\.sparse_coo",
+        r"X\.to_dense\(\)",
+    ),
+    "meta torch": (lambda: torch.zeros(5, 2, device="meta"), "device meta", "[Pp]ass a dense"),
+    "too large for any float": (
+        lambda: np.array([[10**400, 1], [2, 3]], dtype=object),
+        "too large",
+        "Divide X",
+    ),
     "text": (lambda: X.astype(str), "strings", "Convert|[Ee]ncode"),
     "bytes": (lambda: X.astype("S"), "strings", "Convert|[Ee]ncode"),
     "list of text": (lambda: [["cat", "dog"]] * 5, "strings", "Convert|[Ee]ncode"),
@@ -1091,6 +1109,14 @@ def test_the_answer_for_a_row_does_not_depend_on_the_others(name, method):
     # more rows than an inference batch, so that rows change their place and their batch
     many = np.resize(np.arange(60), 600)
     np.testing.assert_array_equal(answer(data[many]), together[many])
+
+
+@pytest.mark.parametrize("convert", [np.asarray, np.asfortranarray, sp.csr_array])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples_out_of_the_range_of_the_scaling(convert, dtype):
+    model = tiny(scaling="global").fit(convert((1e-20 * X).astype(dtype)))
+    with pytest.raises(ValueError, match="sample 3 of X are too far from those of fit"):
+        model.predict(convert(with_value(1e30, dtype) * np.eye(60)[3][:, None].astype(dtype)))
 
 
 def test_one_number_with_negative_strides():

@@ -6,7 +6,7 @@ the root of a checkout (the first two lines once):
     python -m venv rivals
     rivals/bin/pip install -c constraints.txt -r doc/benchmarks/rivals.txt -e .
     rivals/bin/python doc/benchmarks/compare.py --data ../shared/data       # all that is missing
-    rivals/bin/python doc/benchmarks/compare.py --table                     # of what was run
+    rivals/bin/python doc/benchmarks/compare.py --table > doc/benchmarks/compare.txt  # what was run
 
 A run that compare.jsonl already holds is not repeated, so the command can be stopped and started
 again. Each run is a process of its own, on one thread, that is stopped after LIMIT seconds of
@@ -93,10 +93,14 @@ class SeededSpectralNet(ClusterMixin, BaseEstimator):
 
 
 def clustpy(name, **parameters):
-    # torchvision, which ClustPy imports and does not call here, asks a CPU build of torch for these
-    operators = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        operators.define(f"{operator}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+    # ClustPy imports torchvision, whose operators do not load beside another build of torch; it
+    # calls none of them here, and to declare them is enough
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        operators = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            operators.define(f"{operator}(Tensor dets, Tensor scores, float threshold) -> Tensor")
     from clustpy import deep
 
     return getattr(deep, name)(**parameters)
@@ -269,6 +273,9 @@ def table():
             f"{mean(rows, 'clusters'):9.1f}{mean(rows, 'noise'):7.3f}{mean(rows, 'seconds'):9.2f}"
             f"{mean(rows, 'processor_seconds'):9.2f}{mean(rows, 'megabytes'):6.0f}"
         )
+    for row in results:
+        if "failed" in row:
+            print(f"\n{row['set']} {row['method']}, seed {row['seed']}: {row['failed']}", end="")
 
 
 def picture():
@@ -284,17 +291,14 @@ def picture():
     for panel in axes[len(names) :]:
         panel.axis("off")
     for name, panel in zip(names, axes, strict=False):
-        for methods, marker, colors in (
-            (OURS, "o", plt.cm.tab10.colors),
-            (QUICK, "s", plt.cm.Greys(np.linspace(0.4, 1, len(QUICK)))),
-            (DEEP, "^", plt.cm.tab20b.colors[::3]),
-        ):
-            for method, color in zip(methods, colors, strict=False):
+        for methods, marker in ((OURS, "o"), (QUICK, "s"), (DEEP, "^")):
+            for color, method in enumerate(methods):
                 rows = [row for row in results if (row["set"], row["method"]) == (name, method)]
                 if rows:
                     seconds, acc = mean(rows, "processor_seconds"), mean(rows, "acc")
-                    panel.plot(seconds, acc, marker, color=color, label=method, ls="", ms=8)
+                    panel.plot(seconds, acc, f"{marker}C{color}", label=method, ls="", alpha=0.8)
         panel.set(title=name, xscale="log")
+        panel.tick_params(labelbottom=True)
         panel.grid(alpha=0.3)
     marks = {}
     for panel in axes:
@@ -317,7 +321,7 @@ if __name__ == "__main__":
         "--one", nargs=3, metavar=("SET", "METHOD", "SEED"), help="run this here, print its result"
     )
     parser.add_argument(
-        "--table", action="store_true", help="print the results and draw compare.png, run nothing"
+        "--table", action="store_true", help="print the results, draw compare.png, run nothing"
     )
     options = parser.parse_args()
     if options.one:

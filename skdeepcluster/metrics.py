@@ -122,9 +122,10 @@ class SilhouetteScorer:
         try:
             X = check_array(X, accept_sparse="csr", allow_nd=True)
         except ValueError as error:
+            reason = str(error).splitlines()[0][:80]
             raise ValueError(
-                f"Distances need numbers: {str(error)[:80]}. Pass a fitted transformer of such "
-                "samples, as the first steps of the pipeline: SilhouetteScorer(space=...)."
+                f"Distances need numbers: {reason} Pass a fitted transformer of such samples, "
+                "as the first steps of the pipeline: SilhouetteScorer(space=...)."
             ) from error
         X = X if issparse(X) else X.reshape(len(X), -1)
         if len(labels) > self.max_samples:

@@ -620,7 +620,7 @@ def test_text_stays_sparse(estimator, monkeypatch):
 
 @each_class
 def test_sparse_rows_are_densified_batch_by_batch(estimator, monkeypatch):
-    X = sparse.random_array((900, 40), density=0.2, format="csr", random_state=0)
+    X = sparse.random_array((900, 60), density=0.2, format="csr", random_state=0)
     largest = []
     toarray = sparse.csr_array.toarray
     monkeypatch.setattr(
@@ -631,7 +631,7 @@ def test_sparse_rows_are_densified_batch_by_batch(estimator, monkeypatch):
     model = small(estimator, n_clusters=2, init="k-means", max_epochs=0, pretrain_epochs=2)
     model.fit(X).score(X)
     monkeypatch.undo()
-    assert max(rows for rows, columns in largest if columns == 40) <= 256
+    assert max(rows for rows, columns in largest if columns == 60) <= 256
 
 
 @each_small

@@ -682,5 +682,5 @@ def test_forged_files_are_refused_or_a_model(name, fitted, path, watch):
 
 def test_a_folder_that_is_not_there(tmp_path):
     model = small(DCEC, n_clusters=4, random_state=0).fit(digits()[0])
-    with pytest.raises(FileNotFoundError, match="There is no folder .*missing"):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*missing"):
         save_model(model, tmp_path / "missing" / "model.safetensors")

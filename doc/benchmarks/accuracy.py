@@ -254,9 +254,9 @@ def table():
                 cells.append(f"{np.mean(values):.3f} +- {np.std(values):.3f}")
             # None where the machine paused the run
             timed = [row["seconds"] for row in rows if row["seconds"] is not None]
-            seconds = np.mean(timed) if timed else np.nan
+            seconds = f"{np.mean(timed):.1f}" if timed else "-"
             worst = min(row["acc"] for row in rows)
-            print(f"{len(rows):3}  " + "  ".join(cells) + f"{worst:9.3f}{seconds:9.1f}")
+            print(f"{len(rows):3}  " + "  ".join(cells) + f"{worst:9.3f}{seconds:>9}")
 
 
 if __name__ == "__main__":

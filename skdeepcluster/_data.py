@@ -62,6 +62,12 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
     if not sp.issparse(X) and not hasattr(X, "columns"):
         X = np.asanyarray(X) if not hasattr(X, "shape") else X
         _refuse_texts(X)
+        if np.ma.is_masked(X):
+            count = int(np.ma.getmaskarray(X).sum())
+            raise ValueError(
+                f"X is an array of which {count} entries are masked, and the mask would be lost. "
+                "Impute them, or drop the rows."
+            )
         if len(X.shape) == 4:
             image_shape = tuple(X.shape[1:])
             X = _flatten_images(np.asarray(X))

@@ -257,8 +257,8 @@ class TrainingCurveDisplay:
         """Draw the curves.
 
         Phases follow each other from left to right, each between two lines and under its name.
-        Losses that are positive and span a factor of 10 have a
-        logarithmic axis. Of the last cluster sizes the
+        Losses that span a factor of 10 have a logarithmic axis, linear
+        around zero where some are not positive. Of the last cluster sizes the
         largest and the smallest are named, and the dashed line is an even size. An epoch in
         which clusters collapsed, which ends a training, is marked in red.
 
@@ -344,8 +344,13 @@ class TrainingCurveDisplay:
             panel.set_ylim(bottom=0.0)
         low = min(np.nanmin(curve) for curve in curves.values())
         high = max(np.nanmax(curve) for curve in curves.values())
+        sizes = [np.nanmax(np.abs(curve)) for curve in curves.values()]
+        least = min((size for size in sizes if size > 0.0), default=0.0)
         if panel.get_ylabel() == "loss" and 0.0 < 10.0 * low < high:
             panel.set_yscale("log")
+        elif panel.get_ylabel() == "loss" and 0.0 < 10.0 * least < max(sizes):
+            # a loss below zero, as a critic's, beside much larger ones of another phase
+            panel.set_yscale("symlog", linthresh=least)
 
     def _draw_sizes(self, panel: Any) -> None:
         known = [(i, row) for i, row in enumerate(self.history, 1) if row["cluster_sizes"]]
@@ -1055,7 +1060,8 @@ class ReconstructionDisplay:
         """Decode some samples and the centers of the clusters, and draw them.
 
         Images are drawn as pictures, vectors as lines over their features: in the units of X, or
-        standardised where the estimator standardises columns of unlike units.
+        standardised where the estimator standardises columns of unlike units. Lines over words
+        tell little: of texts draw a :class:`ClusterGalleryDisplay`.
 
         Parameters
         ----------

@@ -501,6 +501,11 @@ FIT_REFUSALS = {
         "The items of Items cannot be stacked: they hold objects of type dict",
         "samples must be arrays or tensors",
     ),
+    "masked": (
+        lambda: np.ma.masked_greater(X, X.max() - 1e-9),
+        "19 entries are masked",
+        "Impute them",
+    ),
     "a list of texts": (
         lambda: ["a text"] * 5,
         "X is text, which begins with 'a text'",

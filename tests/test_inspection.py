@@ -345,6 +345,15 @@ def test_the_axis_of_losses_is_logarithmic_where_that_helps(losses, scale):
     assert TrainingCurveDisplay(rows).plot().axes_[0].get_yscale() == scale
 
 
+def test_losses_below_zero_are_not_lost_beside_large_ones():
+    rows = [
+        {"phase": "pretrain", "epoch": 1, "loss": 50.0, "label_change": np.nan},
+        {"phase": "cluster", "epoch": 1, "critic": -0.5, "label_change": np.nan},
+    ]
+    display = TrainingCurveDisplay([row | {"cluster_sizes": None} for row in rows]).plot()
+    assert display.axes_[0].get_yscale() == "symlog"
+
+
 # ---------------------------------------------------------------- embedding
 
 

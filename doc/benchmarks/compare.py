@@ -306,7 +306,9 @@ def picture():
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             marks.setdefault(label, handle)
     marks = {method: marks[method] for method in METHODS if method in marks}
-    axes[-1].legend(marks.values(), marks.keys(), loc="center", frameon=False, fontsize=9)
+    axes[-1].legend(
+        marks.values(), marks.keys(), loc="center", frameon=False, fontsize=9, labelspacing=0.2
+    )
     figure.supxlabel("seconds of processor, one thread")
     figure.supylabel("ACC")
     figure.savefig(RESULTS.with_suffix(".png"), dpi=80)

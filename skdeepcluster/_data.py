@@ -295,9 +295,8 @@ class Scaler:
         """Scaled float32 rows; the arithmetic is that of the wider of dtype and float32."""
         wide = chunk.dtype.kind in "iu" or chunk.dtype.itemsize > 4
         dtype = np.float64 if wide else np.float32
-        with np.errstate(
-            over="ignore"
-        ):  # inference tells which sample is too far from those of fit
+        # inference tells which sample is too far from those of fit
+        with np.errstate(over="ignore"):
             scaled = np.subtract(chunk, self.shift.astype(dtype), dtype=dtype)
             scaled *= self.factor.astype(dtype)
             rows: np.ndarray = scaled.astype(np.float32, copy=False)

@@ -151,6 +151,13 @@ def _pictures(rows: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
     return images.transpose(0, 2, 3, 1) if image_shape[0] == 3 else images.mean(axis=1)
 
 
+def _brightness(pictures: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Values between the limits as 0 to 1."""
+    low, high = limits
+    light: np.ndarray = np.clip((pictures - low) / (high - low if high > low else 1.0), 0.0, 1.0)
+    return light
+
+
 def _mosaic(ax: Any, grid: Sequence[np.ndarray], limits: tuple[float, float]) -> None:
     """Rows of pictures, (n, height, width[, 3]) each, as one image with a tick a picture."""
     sample = grid[0]
@@ -160,12 +167,10 @@ def _mosaic(ax: Any, grid: Sequence[np.ndarray], limits: tuple[float, float]) ->
     canvas = np.ones(
         (len(grid) * (height + gap) - gap, n_columns * (width + gap) - gap, *sample.shape[3:])
     )
-    low, high = limits
     for i, row in enumerate(grid):
         for j, picture in enumerate(row):
             top, left = i * (height + gap), j * (width + gap)
-            light = (picture - low) / (high - low if high > low else 1.0)
-            canvas[top : top + height, left : left + width] = np.clip(light, 0.0, 1.0)
+            canvas[top : top + height, left : left + width] = _brightness(picture, limits)
     ax.imshow(canvas, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -342,15 +347,15 @@ class TrainingCurveDisplay:
                     label = "_"  # in the legend once
         if panel.get_ylabel() == "label change":
             panel.set_ylim(bottom=0.0)
-        low = min(np.nanmin(curve) for curve in curves.values())
-        high = max(np.nanmax(curve) for curve in curves.values())
-        sizes = [np.nanmax(np.abs(curve)) for curve in curves.values()]
-        least = min((size for size in sizes if size > 0.0), default=0.0)
-        if panel.get_ylabel() == "loss" and 0.0 < 10.0 * low < high:
-            panel.set_yscale("log")
-        elif panel.get_ylabel() == "loss" and 0.0 < 10.0 * least < max(sizes):
-            # a loss below zero, as a critic's, beside much larger ones of another phase
-            panel.set_yscale("symlog", linthresh=least)
+        if panel.get_ylabel() == "loss":
+            low = min(np.nanmin(curve) for curve in curves.values())
+            sizes = [np.nanmax(np.abs(curve)) for curve in curves.values()]
+            least = min((size for size in sizes if size > 0.0), default=0.0)
+            if 0.0 < 10.0 * low < max(sizes):
+                panel.set_yscale("log")
+            elif 0.0 < 10.0 * least < max(sizes):
+                # a loss below zero, as a critic's, beside much larger ones of another phase
+                panel.set_yscale("symlog", linthresh=least)
 
     def _draw_sizes(self, panel: Any) -> None:
         known = [(i, row) for i, row in enumerate(self.history, 1) if row["cluster_sizes"]]
@@ -579,8 +584,7 @@ class EmbeddingDisplay:
         from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
         pictures = np.stack(list((self.thumbnails or {}).values()))
-        low, high = pictures.min(), pictures.max()
-        pictures = (pictures - low) / (high - low if high > low else 1.0)
+        pictures = _brightness(pictures, (pictures.min(), pictures.max()))
         for i, picture in zip(self.thumbnails or {}, pictures, strict=True):
             image = OffsetImage(
                 picture, zoom=_THUMBNAIL / max(picture.shape[:2]), cmap="gray", norm=None

@@ -198,7 +198,7 @@ class StabilityScorer:
         """
         n_clusters = _n_clusters(estimator)
         other = clone(estimator)
-        seeded = [name for name in other.get_params() if name.split("__")[-1] == "random_state"]
+        seeded = _parameters(other, "random_state")
         seed = np.random.RandomState(self.random_state).randint(np.iinfo(np.int32).max)
         other.set_params(**dict.fromkeys(seeded, seed)).fit(X)
         together = contingency_matrix(other.predict(X), estimator.predict(X))
@@ -210,11 +210,15 @@ class StabilityScorer:
         return float(np.min(pairs[sizes > 1] / (sizes * (sizes - 1))[sizes > 1], initial=1.0))
 
 
+def _parameters(estimator: Any, name: str) -> dict[str, Any]:
+    """Parameters of that name, of the estimator and of the steps of a pipeline."""
+    parameters = estimator.get_params()
+    return {path: value for path, value in parameters.items() if path.split("__")[-1] == name}
+
+
 def _n_clusters(estimator: Any) -> int:
     """The parameter, of the estimator or the last step of a pipeline that has it."""
-    found = [
-        v for name, v in estimator.get_params().items() if name.split("__")[-1] == "n_clusters"
-    ]
+    found = list(_parameters(estimator, "n_clusters").values())
     if not found:
         raise TypeError(
             f"{type(estimator).__name__} has no parameter n_clusters: pass a clusterer that has "

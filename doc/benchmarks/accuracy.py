@@ -236,6 +236,12 @@ def done(results=RESULTS):
     return [json.loads(line) for line in lines]
 
 
+def keep(result, results=RESULTS):
+    """Add a run to a file of results."""
+    with results.open("a") as file:
+        file.write(json.dumps(result) + "\n")
+
+
 def table():
     """Mean +- standard deviation over seeds, "not run" where there is none."""
     print(f"{'set':14}{'configuration':32}{'n':>3}", end="")
@@ -283,8 +289,7 @@ if __name__ == "__main__":
                 if key in [(r["configuration"], r["set"], r["seed"]) for r in done()]:
                     continue
                 result = run(configuration, name, seed, options.data, options.memory)
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(result) + "\n")
+                keep(result)
                 print(
                     *key,
                     f"{result['acc']:.3f} {result['nmi']:.3f} {result['seconds']:.0f} s",

@@ -46,7 +46,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 import torch
-from accuracy import commit, cpu_name, done, load
+from accuracy import commit, cpu_name, done, keep, load
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import HDBSCAN, KMeans, SpectralClustering
 from sklearn.decomposition import TruncatedSVD
@@ -342,7 +342,6 @@ if __name__ == "__main__":
         if (name, method, seed) in finished or not all(word in words for word in options.only):
             continue
         result = run_apart(name, method, seed, options.data)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(result) + "\n")
+        keep(result, RESULTS)
         outcome = result.get("failed") or f"{result['acc']:.3f} {result['seconds']:.0f} s"
         print(name, method, seed, outcome, flush=True)

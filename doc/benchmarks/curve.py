@@ -8,12 +8,11 @@ nothing in it. The learning rate is constant, so that a point is what a shorter 
 """
 
 import argparse
-import json
 import math
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, done, load
+from accuracy import commit, done, keep, load
 from skorch.callbacks import Callback
 
 from skdeepcluster import DCCS
@@ -93,6 +92,5 @@ if __name__ == "__main__":
                     "curve": run(name, configuration, seed, options.data),
                     "commit": commit(),
                 }
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                keep(line, RESULTS)
                 print(*key.values(), flush=True)

@@ -10,7 +10,6 @@ of the last phase. A run that large.jsonl already holds is not repeated.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from accuracy import commit, done
+from accuracy import commit, done, keep
 from skorch.callbacks import Callback
 
 import skdeepcluster
@@ -124,8 +123,7 @@ def run(method, kind, size, folder):
         "commit": commit(),
         "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
     }
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(result) + "\n")
+    keep(result, RESULTS)
 
 
 def table():

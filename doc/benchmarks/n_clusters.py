@@ -7,13 +7,12 @@ A number that n_clusters.jsonl already holds for the set and estimator is not re
 """
 
 import argparse
-import json
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, done, load
+from accuracy import commit, done, keep, load
 from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 from sklearn.model_selection import KFold, cross_validate
@@ -98,6 +97,5 @@ if __name__ == "__main__":
                 for n_clusters in numbers:
                     if (name, type(model).__name__, n_clusters) not in finished:
                         result = run(name, model, n_clusters, X, space)
-                        with RESULTS.open("a") as file:
-                            file.write(json.dumps(result) + "\n")
+                        keep(result, RESULTS)
     table()

@@ -7,11 +7,10 @@ The largest category against k-means (best of 10) on the embedding, the category
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, done, load
+from accuracy import commit, done, keep, load
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -70,6 +69,5 @@ if __name__ == "__main__":
             if key in [{k: line[k] for k in key} for line in done(RESULTS)]:
                 continue
             line = key | {"scores": run(name, seed, options.data), "commit": commit()}
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            keep(line, RESULTS)
             print(*key.values(), flush=True)

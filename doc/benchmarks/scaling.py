@@ -8,7 +8,6 @@ after it.
 """
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -18,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit
+from accuracy import commit, keep
 from sklearn.cluster import SpectralClustering
 
 from skdeepcluster import DualAESpectral
@@ -54,8 +53,7 @@ def fit(method, size, folder):
         "commit": commit(),
         "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
     }
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(result) + "\n")
+    keep(result, RESULTS)
     print(f"{method:20}{size:8}{result['seconds']:9.1f} s{result['megabytes']:9.0f} MB", flush=True)
 
 

@@ -9,7 +9,6 @@ defaults; labels are read after a fit.
 """
 
 import argparse
-import json
 import os
 import time
 import warnings
@@ -17,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit
+from accuracy import commit, done, keep
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import make_circles, make_moons
 from sklearn.kernel_approximation import RBFSampler
@@ -102,13 +101,8 @@ def run(name, method, seed):
     }
 
 
-def done():
-    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    return [json.loads(line) for line in lines]
-
-
 def table():
-    results = done()
+    results = done(RESULTS)
     for name in SETS:
         for method in METHODS:
             rows = [r for r in results if (r["set"], r["method"]) == (name, method)]
@@ -131,11 +125,10 @@ if __name__ == "__main__":
     )
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
     if not parser.parse_args().table:
-        finished = {(r["set"], r["method"], r["seed"]) for r in done()}
+        finished = {(r["set"], r["method"], r["seed"]) for r in done(RESULTS)}
         for name in SETS:
             for method in METHODS:
                 for seed in SEEDS:
                     if (name, method, seed) not in finished:
-                        with RESULTS.open("a") as file:
-                            file.write(json.dumps(run(name, method, seed)) + "\n")
+                        keep(run(name, method, seed), RESULTS)
     table()

@@ -24,6 +24,7 @@ from ._architecture import build_autoencoder
 from ._checkpoint import Checkpoint, hashes
 from ._data import Rows, Scaler, check_X, resolve_image_shape
 from ._device import local_torch_seed, resolve_device, use_bfloat16
+from ._distributed import LAUNCHED, Processes
 from ._net import check_callbacks
 from ._partition import input_graph, is_bag_of_words, normalized_cut
 from ._phases import Phase, Run, forward_batches
@@ -219,8 +220,10 @@ class BaseDeepClusterer(
             phases = (dataclasses.replace(phases[-1], setup=None),)
         *start, last = phases
         n_init = self.n_init if start else 1
+        processes = self._processes(rows)
         random_state = check_random_state(self.random_state)
-        seed, *seeds = random_state.randint(np.iinfo(np.int32).max, size=1 + n_init).tolist()
+        drawn = random_state.randint(np.iinfo(np.int32).max, size=1 + n_init).tolist()
+        seed, *seeds = processes.of_all(drawn)[0]
         kept = self._checkpoint(rows, seed, again)
         if "last" in kept.states:
             seeds = seeds[:1]  # the best start has been chosen
@@ -229,7 +232,7 @@ class BaseDeepClusterer(
             judge = input_graph(rows, np.random.RandomState(seed))
         constants = self._constants(rows, np.random.RandomState(seed))
         epochs = n_init * sum(phase.epochs for phase in start) + last.epochs
-        progress = Progress(int(self.verbose), type(self).__name__, epochs)
+        progress = self._progress(epochs, processes)
         trainer: Trainer | None = None
         started: list[Trainer] = []
         try:
@@ -238,7 +241,7 @@ class BaseDeepClusterer(
                 with local_torch_seed(own, rows.device):
                     state = kept.states.get("last", kept.states.get(str(number)))
                     module = self._initial_module(rows, own, again, state)
-                    run = Run(module, rows, judge, constants)
+                    run = Run(module, rows, judge, constants, processes=processes)
                     trainer = self._trainer(run, progress)
                     trainer.checkpoint, trainer.name = kept, str(number)
                     if state is not None:
@@ -266,6 +269,34 @@ class BaseDeepClusterer(
         finally:
             progress.close()
         return trainer
+
+    def _processes(self, rows: Rows) -> Processes:
+        """Those that fit together, if there are more than this one."""
+        if self.device != LAUNCHED:
+            return Processes()
+        processes = Processes.launched()
+        if processes.count > 1:
+            for name in ("memory", "checkpoint"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"{name}={getattr(self, name)!r} with {processes.count} processes, which "
+                        f"would not read and write it in step: set {name}=None."
+                    )
+            own = self._hashes(self._not_in_fit, "device") | hashes({"X": rows.X}, "device")
+            for other in processes.of_all(own):
+                unlike = sorted(name for name in own if own[name] != other[name])
+                if unlike:
+                    raise ValueError(
+                        f"device='{LAUNCHED}' with {processes.count} processes that got unlike "
+                        f"{', '.join(unlike)}. All must fit the same estimator to the same X: each "
+                        "takes its share of the batches by itself."
+                    )
+        return processes
+
+    def _progress(self, epochs: int, processes: Processes) -> Progress:
+        """What the user sees of a fit, once."""
+        verbose = int(self.verbose) if processes.index == 0 else 0
+        return Progress(verbose, type(self).__name__, epochs)
 
     def _train_start(self, trainer: Trainer, phases: list[Phase], seed: int) -> None:
         """Run the phases before the last; what the leading ones give may lie in `memory`."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
 from ._base import Augmentation, BaseDeepClusterer, answer_dtype
-from ._data import Rows
+from ._data import INFERENCE_BATCH, Rows
 from ._partition import nearest_neighbors, rows_as_features, start_partition
 from ._phases import Batch, Phase, Run, Step
 from ._sklearn import Interval, StrOptions
@@ -206,7 +206,8 @@ class DCCS(BaseDeepClusterer):
         batch.
 
     device : str or torch.device, default="auto"
-        Where to train: "auto" is cuda, then mps, then cpu.
+        Where to train: "auto" is cuda, then mps, then cpu. "accelerate" shares each batch between
+        the processes that a launcher started, see the user guide on large data.
 
     precision : {"auto", "32", "bf16"}, default="auto"
         "bf16" multiplies matrices in bfloat16 while training; critic, losses and all of
@@ -723,7 +724,9 @@ class DCCS(BaseDeepClusterer):
             shares = q.mean(dim=0).clamp_min(_RAREST / self.n_clusters)
             module.prior.copy_(shares / shares.sum())
         module.prior_score.copy_(module.critic(self._draw_prior(module, _PRIOR_DRAWS)).mean())
-        distance = float(module.prior_score - module.critic(z).mean())
+        # a batch at a time: the critic's layers are wide
+        scores = torch.cat([module.critic(part) for part in torch.split(z, INFERENCE_BATCH)])
+        distance = float(module.prior_score - scores.mean())
         change = distance - run.measures.get("wasserstein", math.inf)
         run.measures = {"wasserstein": distance, "wasserstein_change": change}
         return {"q": q}

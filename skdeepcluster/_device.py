@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ._data import Rows
+from ._distributed import LAUNCHED, launched_device
 
 _NARROWEST_BFLOAT16 = 5  # pixels a side; see use_bfloat16
 
@@ -17,7 +18,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Parameters
     ----------
     device : str or torch.device
-        "auto", or what torch accepts.
+        "auto", "accelerate", or what torch accepts.
 
     Returns
     -------
@@ -32,6 +33,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if device == LAUNCHED:
+        return launched_device()
     try:
         resolved = torch.device(device)
         torch.zeros(1, device=resolved).item()

@@ -23,7 +23,6 @@ from ._partition import seed_centers, start_partition
 from ._phases import Batch, Phase, Run, Step, forward_batches, gather
 from ._sklearn import HasMethods, Interval, StrOptions
 from ._start import PRETRAIN_UPDATES, reconstruct
-from ._training import Progress
 from .dissimilarities import Dissimilarity, names, precision_factors, resolve, wrap
 from .functional import constant, cosine, one_cycle, reconstruction_error
 from .nn import ClusteringAutoencoder, DissimilarityMixture
@@ -187,7 +186,8 @@ class DMAE(BaseDeepClusterer):
         epoch, but not before its 100th batch.
 
     device : str or torch.device, default="auto"
-        Where to train: "auto" is cuda, then mps, then cpu.
+        Where to train: "auto" is cuda, then mps, then cpu. "accelerate" shares each batch between
+        the processes that a launcher started, see the user guide on large data.
 
     precision : {"auto", "32", "bf16"}, default="auto"
         "bf16" multiplies matrices in bfloat16 while training; losses, dissimilarities and all
@@ -720,7 +720,9 @@ class DMAE(BaseDeepClusterer):
         if X.shape[0] < 2:
             raise ValueError("partial_fit needs at least 2 samples: collect them into batches.")
         rows = self._rows(X, self._device)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        processes = self._processes(rows)
+        drawn = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        seed = processes.of_all(drawn)[0]
         last = self._phases(len(rows))[-1]
         online = dataclasses.replace(
             last,
@@ -733,8 +735,8 @@ class DMAE(BaseDeepClusterer):
             stop=None,
         )
         with local_torch_seed(seed, rows.device):
-            run = Run(copy.deepcopy(self.module_), rows)
-            trainer = self._trainer(run, Progress(int(self.verbose), type(self).__name__, 1))
+            run = Run(copy.deepcopy(self.module_), rows, processes=processes)
+            trainer = self._trainer(run, self._progress(1, processes))
             trainer.train([online], seed)
             trainer.progress.close()
         self.module_ = run.module.eval()

@@ -193,7 +193,8 @@ class DualAESpectral(BaseDeepClusterer):
         two looks at the neighbours, but not before its 100th batch.
 
     device : str or torch.device, default="auto"
-        Where to train: "auto" is cuda, then mps, then cpu.
+        Where to train: "auto" is cuda, then mps, then cpu. "accelerate" shares each batch between
+        the processes that a launcher started, see the user guide on large data.
 
     precision : {"auto", "32", "bf16"}, default="auto"
         "bf16" multiplies matrices in bfloat16 while training; losses, distances and all of

@@ -70,9 +70,10 @@ class ShuffledBatches:
         order = self.generator.permutation(len(self.run.rows))
         for number in range(self.phase.updates(len(order), self.batch_size)):
             index = order[number * self.batch_size : (number + 1) * self.batch_size]
+            index, weight = self.run.processes.share(index)
             where = torch.from_numpy(index).to(self.run.rows.device)
             targets = {name: values[where] for name, values in self.run.targets.items()}
-            yield Batch(self.run.rows.take(index), targets, self.augment, self.run.rows)
+            yield Batch(self.run.rows.take(index), targets, self.augment, self.run.rows, weight)
 
 
 class PhaseNet(NeuralNet):
@@ -131,19 +132,18 @@ class PhaseNet(NeuralNet):
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "PhaseNet":
         """One fresh Adam for each step of the phase."""
         for step in self.phase.steps:
-            parameters = [
-                parameter
-                for name in step.trains
-                for parameter in getattr(self.module_, name).parameters()
-            ]
             optimizer = torch.optim.Adam(
-                parameters,
+                self._trained(step),
                 lr=self.lr * step.rate,
                 betas=step.betas,
                 fused=self.run.rows.device.type in ("cpu", "cuda"),
             )
             setattr(self, f"{step.name}_optimizer_", optimizer)
         return self
+
+    def _trained(self, step: Step) -> list[nn.Parameter]:
+        modules = (getattr(self.module_, name) for name in step.trains)
+        return [parameter for module in modules for parameter in module.parameters()]
 
     def optimizer_of(self, step: Step) -> torch.optim.Optimizer:
         """The optimiser of a step."""
@@ -171,9 +171,9 @@ class PhaseNet(NeuralNet):
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks; one that stops training at the end of an epoch ends the phase."""
         if method_name == "on_epoch_end":
-            self.means_ = {
-                name: float(torch.stack(values).mean()) for name, values in self.losses_.items()
-            }
+            means = {name: torch.stack(values).mean() for name, values in self.losses_.items()}
+            self.run.processes.average(means.values())
+            self.means_ = {name: float(mean) for name, mean in means.items()}
             self.losses_ = {}
             for name, value in self.means_.items():
                 self.history.record(name, value)
@@ -217,10 +217,12 @@ class PhaseNet(NeuralNet):
             self._set_training(True)
         with torch.autocast(self.run.rows.device.type, torch.bfloat16, enabled=self.autocast):
             losses = self.step_.losses(self.module_, batch)
-        loss = functools.reduce(torch.add, losses.values())
+        loss = functools.reduce(torch.add, losses.values()) * batch.weight
         loss.backward()  # type: ignore[no-untyped-call]
+        trained = self._trained(self.step_)
+        self.run.processes.average(p.grad for p in trained if p.grad is not None)
         for name, value in losses.items():
-            self.losses_.setdefault(name, []).append(value.detach())
+            self.losses_.setdefault(name, []).append(value.detach() * batch.weight)
         return {"loss": loss, "y_pred": None}
 
     def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:

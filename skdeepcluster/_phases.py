@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._data import Rows
+from ._distributed import Processes
 from .functional import constant
 
 
@@ -27,12 +28,15 @@ class Batch:
         augments nothing.
     rows : Rows
         All training samples, for pairs with others.
+    weight : float
+        Of the mean over these samples, in the mean over all processes.
     """
 
     x: Tensor
     targets: Mapping[str, Tensor]
     augment: Callable[[Tensor], Tensor]
     rows: Rows
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.x)
@@ -69,6 +73,8 @@ class Run:
         Share of labels that differ between the last two epochs.
     measures : dict of str to float
         What the last refresh found, for ``history_``.
+    processes : Processes
+        Which train the module together.
     """
 
     module: Any
@@ -80,6 +86,13 @@ class Run:
     targets: dict[str, Tensor] = field(default_factory=dict)
     label_change: float = 1.0
     measures: dict[str, float] = field(default_factory=dict)
+    processes: Processes = field(default_factory=Processes)
+
+    def follow_first(self) -> None:
+        """Take module, targets and measures from the first process."""
+        tensors = [*self.module.state_dict().values()]
+        self.processes.copy_first(tensors + [self.targets[name] for name in sorted(self.targets)])
+        self.measures = self.processes.of_all(self.measures)[0]
 
     def embed(self) -> np.ndarray:
         """Embeddings of all samples, of shape (n_samples, n_components), float32."""

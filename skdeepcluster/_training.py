@@ -201,13 +201,15 @@ class Trainer:
     def _run_phase(self, phase: Phase, seed: int) -> None:
         run = self.run
         run.random_state = np.random.RandomState(seed)
-        torch.manual_seed(seed)  # for draws that are not ours, as dropout's
+        own_seed = seed + run.processes.index
+        torch.manual_seed(own_seed)  # for draws that are not ours, as dropout's
         begun = self._unfinished(phase)
         if begun is None:
             run.targets, run.measures = dict(run.constants), {}
             first_targets = phase.setup(run) if phase.setup is not None else {}
             self._refresh(phase)
             run.targets |= first_targets or {}
+            run.follow_first()
         else:
             own = {name: t.to(run.rows.device) for name, t in begun["targets"].items()}
             run.targets, run.measures = run.constants | own, begun["measures"]
@@ -217,7 +219,7 @@ class Trainer:
         guarded = phase.guarded and sizes is not None and not _collapsed(sizes)
         finished = healthy = copy.deepcopy(run.module.state_dict())
         first = 1
-        generator = torch.Generator(run.rows.device).manual_seed(seed)
+        generator = torch.Generator(run.rows.device).manual_seed(own_seed)
         net = self._net(phase, seed, generator)
         if begun is not None:
             first, guarded = begun["epoch"] + 1, begun["guarded"]
@@ -230,12 +232,14 @@ class Trainer:
             except KeyboardInterrupt:
                 run.module.load_state_dict(finished)
                 raise
+            run.processes.average(b for b in run.module.buffers() if b.is_floating_point())
             row = {"phase": phase.name, "epoch": epoch, **net.means_}
             _refuse_divergence(row, run.module)
             row |= {"label_change": np.nan, "cluster_sizes": None}
             due = epoch % phase.refresh_every == 0 or epoch == phase.epochs
             if due:
                 self._refresh(phase)
+                run.follow_first()
                 previous, (labels, sizes) = labels, self._assignment()
             if due and sizes is not None:
                 run.label_change = float(np.mean(labels != previous))
@@ -255,7 +259,7 @@ class Trainer:
             if due and settled and phase.stop is not None and phase.stop(run):
                 self.converged = True
                 break
-            if net.stopped_:
+            if any(run.processes.of_all(net.stopped_)):
                 break
             if epoch < phase.epochs and self.checkpoint.due():
                 state = {"phase": phase.name, "epoch": epoch, "guarded": guarded}

@@ -1,4 +1,4 @@
-"""Seconds and memory of the four estimators on a million rows of 100 features, into large.jsonl.
+"""Seconds and memory of fits to a million rows of 100 features, into large.jsonl.
 
     python doc/benchmarks/large.py --folder /var/tmp/large    # makes the data there: 0.6 GB
     python doc/benchmarks/large.py --table
@@ -6,7 +6,7 @@
 Each run is a process of its own, on a read-only memory map of float32 or on a CSR matrix of which a
 tenth is not zero, ten Gaussian clusters. Memory is the most that the process held of its own (the
 pages of the map are the system's) less what it held before the call. Seconds of an epoch are those
-of the last phase. A run that large.jsonl already holds is not repeated.
+of the last phase. KMeans is there for comparison. A run that large.jsonl holds is not repeated.
 """
 
 import argparse
@@ -21,14 +21,16 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 from accuracy import commit, done, keep
+from sklearn.cluster import KMeans
 from skorch.callbacks import Callback
 
-import skdeepcluster
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 from skdeepcluster.metrics import clustering_accuracy
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
-METHODS = [estimator.__name__ for estimator in (DCEC, DMAE, DualAESpectral, DCCS)]
+METHODS = {
+    estimator.__name__: estimator for estimator in (KMeans, DCEC, DMAE, DualAESpectral, DCCS)
+}
 KINDS = ("memmap", "csr")
 SIZES = (250_000, 1_000_000)
 CHUNK = 50_000
@@ -109,14 +111,16 @@ def measured(call, X):
 def run(method, kind, size, folder):
     X, y = load(kind, size, folder)
     epochs = EpochSeconds()
-    model = getattr(skdeepcluster, method)(10, random_state=0, callbacks=[epochs])
+    model = METHODS[method](10, random_state=0)
+    if method != "KMeans":
+        model.set_params(callbacks=[epochs])
     result = {"method": method, "kind": kind, "rows": size}
     for call in (model.fit, model.predict, model.transform):
         answer, seconds, megabytes = measured(call, X)
         result |= {f"{call.__name__}_seconds": seconds, f"{call.__name__}_megabytes": megabytes}
         del answer
     result |= {
-        "epoch_seconds": epochs.seconds[-1],
+        "epoch_seconds": epochs.seconds[-1] if epochs.seconds else None,
         "epochs": len(epochs.seconds),
         "acc": clustering_accuracy(y, model.labels_),
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())),
@@ -132,7 +136,8 @@ def table():
     print("".join(f"{name + ' MB':>14}" for name in columns) + f"{'ACC':>7}")
     for r in done(RESULTS):
         print(f"{r['method']:16}{r['kind']:8}{r['rows']:9}{r['fit_seconds']:8.0f}", end="")
-        print(f"{r['epoch_seconds']:9.1f}", end="")
+        seconds = r["epoch_seconds"]
+        print(f"{seconds:9.1f}" if seconds else " " * 9, end="")
         print("".join(f"{r[f'{name}_megabytes']:14.0f}" for name in columns) + f"{r['acc']:7.3f}")
 
 

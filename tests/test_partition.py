@@ -127,6 +127,25 @@ def test_start_partition_finds_clusters_on_a_line():
     assert adjusted_rand_score(y, hard_labels(targets)) == 1.0
 
 
+def test_k_means_of_many_rows_starts_from_some_and_ends_with_all(monkeypatch):
+    monkeypatch.setattr(_partition, "_MANY_ROWS", 40)
+    fitted = []
+
+    class Recording(_partition.KMeans):
+        def fit(self, X):
+            fitted.append((len(X), self.n_init))
+            return super().fit(X)
+
+    monkeypatch.setattr(_partition, "KMeans", Recording)
+    X, y = make_blobs(150, centers=[[0, 8, 0], [8, 0, 0], [0, 0, 8]], random_state=0)
+    assign, _ = start_partition(run_on(X), 3, "k-means")
+    assert fitted == [(40, 20), (150, 1)]
+    expected = np.array([X[y == k].mean(axis=0) for k in range(3)])
+    centers = assign.centers.detach().numpy()
+    nearest = np.abs(expected[:, None] - centers).sum(axis=2).argmin(axis=1)
+    np.testing.assert_allclose(centers[nearest], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_k_means_start_needs_no_first_target():
     X, _ = make_blobs(60, centers=3, random_state=0)
     assign, targets = start_partition(run_on(X), 3, "k-means")

@@ -23,6 +23,11 @@ from skdeepcluster.nn import mlp_autoencoder
 
 RESULTS = Path(__file__).with_suffix(".json")
 N_SAMPLES, SIDE, BATCH, ROUNDS = 10_000, 28, 256, 7
+# with epochs that take seconds: over three of the small network the ratio of one run is noise
+NETWORKS = {
+    "784-128-64-10": ({"hidden_units": (128, 64)}, 20),
+    "784-500-500-2000-10": ({"hidden_units": (500, 500, 2000)}, 3),
+}
 
 
 class EpochTimes(Callback):
@@ -75,13 +80,8 @@ def bare(X, parameters, precision, epochs):
 
 def main():
     X = np.random.default_rng(0).random((N_SAMPLES, SIDE * SIDE), dtype=np.float32)
-    # epochs that take seconds: over three of the small network the ratio of one run is noise
-    networks = {
-        "784-128-64-10": ({"hidden_units": (128, 64)}, 20),
-        "784-500-500-2000-10": ({"hidden_units": (500, 500, 2000)}, 3),
-    }
     table = {}
-    for name, (parameters, epochs) in networks.items():
+    for name, (parameters, epochs) in NETWORKS.items():
         pairs = {precision: [] for precision in ("32", "bf16")}
         for _ in range(ROUNDS):
             for precision, rows in pairs.items():

@@ -177,6 +177,8 @@ class BaseDeepClusterer(
             X, found = self._check(X), None
         else:
             X, found = check_X(self, X, reset=True)
+        if isinstance(self.n_clusters, bool):
+            raise ValueError(f"n_clusters={self.n_clusters} is no number: pass an int.")
         if X.shape[0] < self.n_clusters:
             raise ValueError(
                 f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}: pass more "
@@ -219,7 +221,7 @@ class BaseDeepClusterer(
             # the module goes on from where the last fit left it
             phases = (dataclasses.replace(phases[-1], setup=None),)
         *start, last = phases
-        n_init = self.n_init if start else 1
+        n_init = int(self.n_init) if start else 1
         processes = self._processes(rows)
         random_state = check_random_state(self.random_state)
         drawn = random_state.randint(np.iinfo(np.int32).max, size=1 + n_init).tolist()
@@ -401,7 +403,7 @@ class BaseDeepClusterer(
         own = isinstance(self.architecture, str)
         return Trainer(
             run,
-            self.batch_size,
+            int(self.batch_size),  # of numpy's integers, products may overflow
             self._augmentation(),
             use_bfloat16(self.precision, run.rows, run.module, own=own),
             check_callbacks(self.callbacks),
@@ -446,7 +448,7 @@ class BaseDeepClusterer(
         if self._resolve_init() != "overclustered":
             return (pretrain,)
         epochs = self._epochs("auto", OVERCLUSTER_UPDATES, n_samples)
-        return pretrain, overclustered_round(self.n_clusters, epochs, self._rate())
+        return pretrain, overclustered_round(int(self.n_clusters), epochs, self._rate())
 
     def _width(self) -> int:
         """What ``n_components`` stands for on this data."""
@@ -480,7 +482,7 @@ class BaseDeepClusterer(
     def _epochs(self, parameter: int | str, updates: int, n_samples: int) -> int:
         """An epoch budget; "auto" is a number of updates, whatever the size of the data."""
         if parameter == "auto":
-            an_epoch: int = max(math.ceil(n_samples / self.batch_size), self._shortest_epoch)
+            an_epoch: int = max(math.ceil(n_samples / int(self.batch_size)), self._shortest_epoch)
             return math.ceil(updates / an_epoch)
         return int(parameter)
 
@@ -497,7 +499,7 @@ class BaseDeepClusterer(
 
     def _set_labels(self, X: Any) -> None:
         """Label the training samples as predict does, clusters numbered without a gap."""
-        self._cluster_order = np.arange(self.n_clusters)
+        self._cluster_order = np.arange(int(self.n_clusters))
         labels = self._labels(X)
         used = np.unique(labels)
         if len(used) < self.n_clusters:

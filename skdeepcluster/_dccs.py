@@ -600,10 +600,12 @@ class DCCS(BaseDeepClusterer):
         if self.image_shape_ is not None and augmentation not in (None, "adversarial"):
             return {}
         features = rows_as_features(rows, np.arange(len(rows)), random_state)
-        distances, index = nearest_neighbors(features, max(self.n_neighbors, _FAR), random_state)
+        distances, index = nearest_neighbors(
+            features, max(int(self.n_neighbors), _FAR), random_state
+        )
         constants = {}
         # no more than a cluster of even size has
-        n_neighbors = min(self.n_neighbors, len(rows) // self.n_clusters - 1)
+        n_neighbors = min(int(self.n_neighbors), len(rows) // int(self.n_clusters) - 1)
         if n_neighbors:
             constants["partners"] = torch.from_numpy(index[:, :n_neighbors]).to(rows.device)
         if augmentation == "adversarial":

@@ -359,7 +359,7 @@ class DCEC(BaseDeepClusterer):
             schedule=cosine if annealed else constant,
             setup=self._start,
             refresh=self._target,
-            refresh_every=self.update_interval,
+            refresh_every=int(self.update_interval),
             stop=self._labels_stable,
         )
         return *self._start_phases(n_samples), cluster

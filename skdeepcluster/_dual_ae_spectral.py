@@ -514,7 +514,7 @@ class DualAESpectral(BaseDeepClusterer):
         if self.mutual_information != "views" or self._resolve_augmentation() is not None:
             return {}
         features = rows_as_features(rows, np.arange(len(rows)), random_state)
-        _, index = nearest_neighbors(features, self.n_neighbors, random_state)
+        _, index = nearest_neighbors(features, int(self.n_neighbors), random_state)
         return {"partners": torch.from_numpy(index).to(rows.device)}
 
     def _represent(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
@@ -646,7 +646,7 @@ class DualAESpectral(BaseDeepClusterer):
         if self.neighborhood == "global":
             z = _latents(run)
             distances, index = nearest_neighbors(
-                z.cpu().numpy(), self.n_neighbors + 1, run.random_state
+                z.cpu().numpy(), int(self.n_neighbors) + 1, run.random_state
             )
             squares = torch.from_numpy(distances).float().square().to(z.device)
             targets["affinity"] = neighbor_affinity(squares, self.affinity)
@@ -698,7 +698,7 @@ class DualAESpectral(BaseDeepClusterer):
         if self.neighborhood == "batch":
             # not through the affinities: the network would push neighbours apart
             squares = squared_distances(z[:n], z[:n]).detach().fill_diagonal_(torch.inf)
-            near = squares.topk(min(self.n_neighbors + 1, n - 1), largest=False)
+            near = squares.topk(min(int(self.n_neighbors) + 1, n - 1), largest=False)
             affinity = neighbor_affinity(near.values, self.affinity)
             neighbors = y[near.indices[:, : affinity.shape[1]]]  # (n, j, k)
             losses.append(spectral_loss(y[:n], neighbors, affinity).mean())

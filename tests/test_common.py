@@ -495,6 +495,30 @@ def test_fit_takes_no_weights(model):
     np.testing.assert_array_equal(labels, clone(model).set_params(random_state=0).fit(X).labels_)
 
 
+@each_class
+@pytest.mark.parametrize("integer", [np.int8, np.uint8, np.uint64])
+def test_numpy_integers_are_integers(estimator, integer):
+    X, _ = digits(300)  # more than the narrow ones hold
+    model = small(estimator, n_clusters=70, batch_size=100, n_init=2, random_state=0)
+    if "overclustered" in estimator._parameter_constraints["init"][0].options:
+        model.set_params(init="overclustered")
+    integers = {
+        name: integer(value)
+        for name, value in model.get_params().items()
+        if isinstance(value, int) and not isinstance(value, bool) and name != "verbose"
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so many clusters
+        model.fit(X)
+        assert_bit_equal(clone(model).set_params(**integers).fit(X), model, X)
+
+
+@each_small
+def test_a_bool_is_no_number_of_clusters(model):
+    with pytest.raises(ValueError, match="n_clusters=True is no number"):
+        fitted(model, n_clusters=True)
+
+
 @each_small
 def test_fewer_samples_than_clusters(model):
     with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=4"):

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._base import BaseDeepClusterer
+from ._checkpoint import load_module_state
 from ._data import Rows, Scaler
 from ._dccs import DCCS
 from ._dcec import DCEC
@@ -281,10 +282,7 @@ def _restore(
             + (f" and {', '.join(asked)} as given here" if asked else "")
             + f", by skdeepcluster {__version__}; {description['version']} saved it."
         ) from error
-    module.load_state_dict(state)
-    frozen = set(description["frozen"])
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name not in frozen)
+    load_module_state(module, {"tensors": state, "frozen": description["frozen"], "evaluating": ()})
     estimator.module_ = module.eval()
     for name, answer in _probe(module, estimator.cluster_centers_).items():
         _compare(name, answer, tensors[name])

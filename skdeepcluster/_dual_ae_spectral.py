@@ -643,7 +643,7 @@ class DualAESpectral(BaseDeepClusterer):
         if isinstance(run.module.assign, SpectralAssignment):
             self._eigenspace(run)
         targets = {"q": run.assign()}
-        if self.neighborhood == "global":
+        if self.neighborhood == "global" and not run.over:
             z = _latents(run)
             distances, index = nearest_neighbors(
                 z.cpu().numpy(), int(self.n_neighbors) + 1, run.random_state

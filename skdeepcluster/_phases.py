@@ -73,6 +73,8 @@ class Run:
         Share of labels that differ between the last two epochs.
     measures : dict of str to float
         What the last refresh found, for ``history_``.
+    over : bool
+        Whether no batch of the phase follows, so that a refresh is for the labels only.
     processes : Processes
         Which train the module together.
     """
@@ -86,6 +88,7 @@ class Run:
     targets: dict[str, Tensor] = field(default_factory=dict)
     label_change: float = 1.0
     measures: dict[str, float] = field(default_factory=dict)
+    over: bool = False
     processes: Processes = field(default_factory=Processes)
 
     def follow_first(self) -> None:

@@ -200,7 +200,7 @@ class Trainer:
 
     def _run_phase(self, phase: Phase, seed: int) -> None:
         run = self.run
-        run.random_state = np.random.RandomState(seed)
+        run.random_state, run.over = np.random.RandomState(seed), False
         own_seed = seed + run.processes.index
         torch.manual_seed(own_seed)  # for draws that are not ours, as dropout's
         begun = self._unfinished(phase)
@@ -236,7 +236,8 @@ class Trainer:
             row = {"phase": phase.name, "epoch": epoch, **net.means_}
             _refuse_divergence(row, run.module)
             row |= {"label_change": np.nan, "cluster_sizes": None}
-            due = epoch % phase.refresh_every == 0 or epoch == phase.epochs
+            run.over = epoch == phase.epochs
+            due = epoch % phase.refresh_every == 0 or run.over
             if due:
                 self._refresh(phase)
                 run.follow_first()

@@ -419,6 +419,21 @@ def test_neighbors_of_duplicates(monkeypatch):
         assert (index != np.arange(48)[:, None]).all()
 
 
+def test_no_neighbors_are_looked_for_when_training_is_over(monkeypatch):
+    searches = []
+
+    def search(features, *args):
+        searches.append(features.shape[1])
+        return nearest_neighbors(features, *args)
+
+    monkeypatch.setattr(_dual_ae_spectral, "nearest_neighbors", search)
+    X, _ = digits()
+    model = small(DualAESpectral, n_clusters=4, max_epochs=3, tol=0.0, random_state=0).fit(X)
+    # among the samples, then among the latents before each of the three epochs
+    assert searches == [64, 4, 4, 4]
+    assert model.history_[-1]["cluster_sizes"] is not None
+
+
 @pytest.mark.parametrize("parameters", [{}, {"image_shape": (8, 8)}, {"mutual_information": None}])
 def test_the_encoder_rests_where_views_are_neighbors(parameters):
     states = []

@@ -4,6 +4,7 @@ Fine-tuning an embedding sharpens the clusters it starts from and does not repai
 the start decides. Shared by the estimators; nothing here sees a label.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from itertools import combinations
@@ -26,7 +27,8 @@ from .nn import StudentTAssignment
 
 _MAX_ROWS = 10_000  # that start partitions are computed on, and judged
 _BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors are taken for text
-# among which neighbours are looked for, as the search is quadratic, and that k-means starts from
+# among which neighbours are looked for, as the search is quadratic, that k-means starts from, and
+# that a singular value decomposition is of
 _MANY_ROWS = 20_000
 _TINY = float(np.finfo(np.float32).tiny)
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
@@ -101,11 +103,18 @@ def rows_as_features(
     if not sp.issparse(rows.X) or rows.X.shape[1] <= _SPARSE_WIDTH:
         features: np.ndarray = rows.take(index).flatten(1).cpu().numpy()
         return features
-    scaled = rows.X[index].multiply(rows.scaler.factor).tocsr()
+
+    def scaled(part: np.ndarray) -> sp.csr_array:
+        return rows.X[part].multiply(rows.scaler.factor).tocsr()
+
     svd = TruncatedSVD(min(_SPARSE_WIDTH, len(index) - 1), random_state=random_state)
     with np.errstate(invalid="ignore"):  # the share of the variance that samples without one have
-        reduced: np.ndarray = svd.fit_transform(scaled)
-    return reduced
+        if len(index) <= _MANY_ROWS:
+            reduced: np.ndarray = svd.fit_transform(scaled(index))
+            return reduced
+        svd.fit(scaled(random_state.choice(index, _MANY_ROWS, replace=False)))
+    parts = np.array_split(index, math.ceil(len(index) / _MANY_ROWS))
+    return np.concatenate([svd.transform(scaled(part)).astype(np.float32) for part in parts])
 
 
 def nearest_neighbors(

@@ -17,6 +17,7 @@ from skdeepcluster._partition import (
     is_bag_of_words,
     neighbor_graph,
     normalized_cut,
+    rows_as_features,
     seed_centers,
     smooth_on_graph,
     spectral_partition,
@@ -99,6 +100,20 @@ def test_narrow_sparse_samples_have_the_neighbours_of_dense_ones(width):
     _, expected = input_graph(dense, np.random.RandomState(0))
     _, graph = input_graph(sparse_rows(X), np.random.RandomState(0))
     np.testing.assert_array_equal(graph.toarray(), expected.toarray())
+
+
+def test_many_wide_sparse_samples_are_reduced_by_the_directions_of_some(monkeypatch):
+    rng = np.random.default_rng(0)
+    # of rank 40, so that any 60 rows tell all directions
+    X = (rng.normal(size=(150, 40)) @ rng.normal(size=(40, 90))).astype(np.float32)
+    rows, index = sparse_rows(X), np.arange(150)
+    exact = rows_as_features(rows, index, np.random.RandomState(0))
+    monkeypatch.setattr(_partition, "_MANY_ROWS", 60)
+    reduced = rows_as_features(rows, index, np.random.RandomState(0))
+    assert reduced.shape == (150, 50)
+    assert reduced.dtype == np.float32
+    products = exact @ exact.T
+    np.testing.assert_allclose(reduced @ reduced.T, products, atol=1e-4 * products.max())
 
 
 @pytest.mark.parametrize("width", [1, 50, 51, 200])

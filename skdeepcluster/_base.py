@@ -178,7 +178,10 @@ class BaseDeepClusterer(
         else:
             X, found = check_X(self, X, reset=True)
         if isinstance(self.n_clusters, bool):
-            raise ValueError(f"n_clusters={self.n_clusters} is no number: pass an int.")
+            raise ValueError(
+                f"The 'n_clusters' parameter of {type(self).__name__} must be an int in the range "
+                f"[1, inf). Got {self.n_clusters!r} instead."
+            )
         if X.shape[0] < self.n_clusters:
             raise ValueError(
                 f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}: pass more "
@@ -286,7 +289,8 @@ class BaseDeepClusterer(
                     )
             own = self._hashes(self._not_in_fit, "device") | hashes({"X": rows.X}, "device")
             for other in processes.of_all(own):
-                unlike = sorted(name for name in own if own[name] != other[name])
+                names = own.keys() | other.keys()
+                unlike = sorted(name for name in names if own.get(name) != other.get(name))
                 if unlike:
                     raise ValueError(
                         f"device='{LAUNCHED}' with {processes.count} processes that got unlike "

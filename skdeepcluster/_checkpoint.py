@@ -51,7 +51,12 @@ class Checkpoint:
         versions = {"skdeepcluster": __version__, "torch": torch.__version__}
         self.name = joblib.hash({"versions": versions, "key": key})
         self.path = Path(directory) / f"{self.name}.safetensors"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise ValueError(
+                f"checkpoint={directory!r} is a file: pass a directory, which is made if need be."
+            ) from error
         self._written, self._cost = time.monotonic(), 0.0
         if self.path.exists():
             self._read(self.path)

@@ -15,7 +15,7 @@ import torch
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 from sklearn.utils.validation import validate_data
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 # Rows of one inference batch. float32 answers depend on the shape of the matrix product
 # in their last bits, so every batch is padded to this size and a row's answer does not
@@ -54,6 +54,10 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
     TypeError
         For sparse input that scikit-learn cannot convert to CSR.
     """
+    if isinstance(X, DataLoader):
+        raise ValueError(
+            "X is a DataLoader, but the estimator makes the batches: pass its dataset, X.dataset."
+        )
     if isinstance(X, Dataset):
         X = _stack(X)
     elif isinstance(X, Tensor):
@@ -222,6 +226,7 @@ def resolve_image_shape(
         return found
     shape = (1, *image_shape) if len(image_shape) == 2 else tuple(image_shape)
     counts = all(isinstance(side, Integral) and side > 0 for side in shape)
+    shape = tuple(map(int, shape)) if counts else shape  # products of numpy's may overflow
     if len(shape) != 3 or not counts or math.prod(shape) != n_features:
         raise ValueError(
             f"image_shape={tuple(image_shape)} does not describe rows of {n_features} features. "

@@ -41,7 +41,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} cannot be used here: {str(error).splitlines()[0]}. Use 'auto', "
-            "'cpu' or a device that torch sees."
+            f"'cpu', a device that torch sees, or '{LAUNCHED}'."
         ) from error
     return resolved
 

@@ -1,8 +1,12 @@
 """One fit by several processes that accelerate joins: each takes a share of every batch."""
 
 import atexit
+import contextlib
+import multiprocessing
 import os
-from collections.abc import Iterable
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +15,7 @@ import torch
 from torch import Tensor
 
 LAUNCHED = "accelerate"  # the device that stands for what accelerate finds
+_PATIENCE = 60.0  # seconds of waiting before the user hears of it
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ class Processes:
         """The value that each process has."""
         if self.count == 1:
             return [value]
-        values: list[Any] = _accelerate().utils.gather_object([value])
+        with _patience():
+            values: list[Any] = _accelerate().utils.gather_object([value])
         return values
 
 
@@ -82,11 +88,18 @@ def _state() -> Any:
     """What accelerate knows of this process, which joins the others when it is first asked."""
     accelerate = _accelerate()
     joined = torch.distributed.is_available() and torch.distributed.is_initialized()
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if launched > 1 and not joined and multiprocessing.parent_process() is not None:
+        raise ValueError(
+            f"device='{LAUNCHED}' in a worker, which a process that was launched has started, as "
+            "n_jobs does: set n_jobs=1 around it. A launcher of your own creates an "
+            "accelerate.PartialState in each process before the fit."
+        )
     only_cpu = accelerate.utils.parse_flag_from_env("ACCELERATE_USE_CPU")
-    state = accelerate.PartialState(cpu=only_cpu or not torch.accelerator.is_available())
+    with _patience():
+        state = accelerate.PartialState(cpu=only_cpu or not torch.accelerator.is_available())
     if not joined and state.num_processes > 1:
         atexit.register(_leave)
-    launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched != state.num_processes:
         raise ValueError(
             f"device='{LAUNCHED}': {launched} processes were launched, but accelerate joins "
@@ -94,6 +107,22 @@ def _state() -> Any:
             "Accelerator, if at all, with cpu=True then."
         )
     return state
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Tell the user when the other processes let this one wait."""
+    message = (
+        f"This process has waited {_PATIENCE:.0f} s for the others. Every process must call the "
+        "same fits in the same order: has one ended, failed, or left out a fit?"
+    )
+    timer = threading.Timer(_PATIENCE, warnings.warn, [message])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _leave() -> None:

@@ -2,13 +2,15 @@
 
 import os
 import sys
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 from _instances import ESTIMATORS, BatchNormPair, digits, small
 from skorch.callbacks import Callback
 
-from skdeepcluster import DCEC, DMAE
+from skdeepcluster import DCEC, DMAE, _distributed
 
 RANK = int(os.environ["RANK"])
 
@@ -53,6 +55,14 @@ def outcomes():
     own = X + RANK
     keep("unlike X", small(DCEC, **shared), own)
     keep("unlike gamma", small(DCEC, gamma=1.0 + RANK, **shared))
+    keep("unlike estimator", small(ESTIMATORS[RANK], **shared))
+    _distributed._PATIENCE = 1.0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        time.sleep(2.5 * RANK)
+        keep("late", small(DCEC, max_epochs=1, **shared))
+    _distributed._PATIENCE = 60.0
+    outcome["waiting"] = np.array([str(warning.message) for warning in caught])
     keep("checkpoint", small(DCEC, checkpoint="folder", **shared))
     return outcome
 

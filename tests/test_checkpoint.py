@@ -476,7 +476,7 @@ def test_a_full_disk_does_not_end_the_fit(model, whole, monkeypatch):
 
 def test_a_folder_that_cannot_be_is_told_of_at_once(model, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(ValueError, match="is a file: pass a directory"):
         fit(model.set_params(checkpoint=tmp_path / "file"))
 
 

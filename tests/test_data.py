@@ -14,7 +14,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.exceptions import NotFittedError
-from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from skdeepcluster import DCEC
 from skdeepcluster._data import Rows, Scaler, check_X
@@ -1173,3 +1173,18 @@ def test_images_with_channels_last_that_contradict_are_told_so(fitted_images):
     remedy = r"X\.transpose\(0, 3, 1, 2\)"
     refused(lambda: tiny(image_shape=(4, 4)).fit(last), ValueError, r"\(4, 4, 1\)", remedy)
     refused(lambda: fitted_images.predict(last), ValueError, r"\(4, 4, 1\)", remedy)
+
+
+@pytest.mark.parametrize("integer", [np.int64, np.uint8])
+def test_an_image_shape_of_numpy_integers(integer):
+    parameters = {"architecture": "conv", "pretrain_epochs": 1, "max_epochs": 0}
+    X = np.random.default_rng(0).uniform(size=(20, 17 * 17))  # a product that uint8 does not hold
+    model = tiny(image_shape=(integer(17), integer(17)), **parameters).fit(X)
+    assert model.image_shape_ == (1, 17, 17)
+    assert model.inverse_transform(model.transform(X)).shape == X.shape
+
+
+def test_a_data_loader_is_refused():
+    batches = DataLoader(torch.tensor(X), batch_size=8)
+    refused(lambda: tiny().fit(batches), ValueError, "DataLoader", r"X\.dataset")
+    refused(lambda: tiny().fit(X).predict(batches), ValueError, "DataLoader", r"X\.dataset")

@@ -1,10 +1,13 @@
 """One fit by several processes."""
 
+import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import pytest
 from _instances import ESTIMATORS, digits, small
@@ -60,7 +63,7 @@ def test_partial_fit_is_that_of_one_process(by_two):
 def test_all_processes_end_with_the_same_network(by_two):
     first, second = by_two
     names = [name for name in first if name.endswith((" labels", " embedding", " epochs"))]
-    assert len(names) == 3 * (2 + len(ESTIMATORS) + 1) + 1
+    assert len(names) == 3 * (2 + len(ESTIMATORS) + 2) + 1
     for name in names:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
@@ -70,15 +73,19 @@ def test_a_callback_of_one_process_stops_all(by_two):
     assert by_two[0]["stopped epochs"] == by_two[1]["stopped epochs"] == 2
 
 
-@pytest.mark.parametrize("outcome", ["unlike X", "unlike gamma"])
+@pytest.mark.parametrize("outcome", ["unlike X", "unlike gamma", "unlike estimator"])
 def test_processes_with_other_work_are_refused(by_two, outcome):
-    refusals = [str(found[outcome]) for found in by_two]
-    assert any(f"2 processes that got {outcome}" in refusal for refusal in refusals)
+    refusals = " ".join(str(found[outcome]) for found in by_two)
+    assert re.search(f"2 processes that got unlike [a-z_, ]*{outcome.split()[1]}", refusals)
 
 
 def test_a_checkpoint_of_several_processes_is_refused(by_two):
     for found in by_two:
         assert "set checkpoint=None" in str(found["checkpoint"])
+
+
+def test_a_process_tells_that_it_waits_for_another(by_two):
+    assert "waited 1 s for the others" in str(by_two[0]["waiting"])
 
 
 def test_one_process_is_as_any_other_fit():
@@ -92,8 +99,17 @@ def test_one_process_is_as_any_other_fit():
 
 def test_processes_that_accelerate_does_not_join_are_refused(monkeypatch):
     X, _ = digits()
+    accelerate.PartialState(cpu=True)  # as a program might that does not know of the others
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="2 processes were launched, but accelerate joins 1"):
+        small(DCEC, n_clusters=4, device="accelerate").fit(X)
+
+
+def test_a_worker_of_a_process_that_was_launched_is_refused(monkeypatch):
+    X, _ = digits()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(multiprocessing, "parent_process", multiprocessing.current_process)
+    with pytest.raises(ValueError, match="set n_jobs=1"):
         small(DCEC, n_clusters=4, device="accelerate").fit(X)
 
 

@@ -723,7 +723,9 @@ def _augment_by(
 
 
 def _last_loss(trainer: Trainer) -> float:
-    """The losses of the last epoch, summed as in training."""
+    """The losses of the last epoch, summed as in training; 0 before there is one."""
+    if not trainer.history:
+        return 0.0
     values = [value for value in trainer.history[-1].values() if isinstance(value, float)]
     return math.fsum(value for value in values if not math.isnan(value))
 

@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors, kneighbors_graph
+from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -270,7 +270,8 @@ def spectral_partition(
         found = SpectralClustering(
             n_clusters, affinity="precomputed", random_state=random_state
         ).fit_predict(sp.csr_matrix(graph))
-    labels: np.ndarray = KNeighborsClassifier(1).fit(points, found).predict(features)
+    nearest = NearestNeighbors(n_neighbors=1).fit(points)
+    labels: np.ndarray = found[nearest.kneighbors(features, return_distance=False)[:, 0]]
     labels[index] = found
     return labels
 

@@ -684,3 +684,20 @@ def test_grid_search_in_processes_equals_serial(model):
     serial, parallel = (s.cv_results_["mean_test_score"] for s in searches)
     # processes may have another number of threads
     np.testing.assert_allclose(serial, parallel, rtol=1e-4)
+
+
+@each_class
+def test_several_starts_of_no_epochs(estimator):
+    """Where neither a graph nor a loss tells which is the best."""
+    model = small(estimator, n_clusters=1, pretrain_epochs=0, max_epochs=0, n_init=2)
+    assert model.fit(np.zeros((20, 1))).labels_.tolist() == [0] * 20
+
+
+@each_class
+def test_almost_as_many_clusters_as_samples(estimator):
+    """Of which no library inside says anything."""
+    X, _ = digits(31)
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        small(estimator, n_clusters=30, init="auto", max_epochs=0, random_state=0).fit(X)
+    assert {warning.category for warning in record} <= {ConvergenceWarning}

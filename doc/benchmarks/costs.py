@@ -7,7 +7,8 @@ peak: floating-point operations a second in an epoch of pretraining, over those 
 matrix product of 256 to 2048 rows that this machine has shown just before and after; operations
 are counted by torch, additions and multiplications apart, forward and backward. first: seconds of
 imports, of the first fit in a process and of the next ones. parts: shares of a fit of 250 000 rows.
-k-means: a partition of 250 000 rows in 10 dimensions by what the package does, and by others.
+linear: seconds of processor of an epoch
+of the last phase on 1 000 000 rows, over those on 250 000. k-means: a partition of 250 000 rows in 10 dimensions by what the package does, and by others.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accuracy import commit, cpu_name, done, keep
-from large import METHODS, chunk, load
+from large import METHODS, SIZES, EpochSeconds, chunk, load
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from speed import BATCH, N_SAMPLES, NETWORKS, SIDE, ours
 from torch.utils.flop_counter import FlopCounterMode
@@ -159,6 +160,33 @@ def k_means():
         }
 
 
+class EpochProcessorSeconds(EpochSeconds):
+    """The same of the processor, which other jobs change less."""
+
+    clock = staticmethod(time.process_time)
+
+
+def linear(folder):
+    for method, estimator in METHODS.items():
+        if method == "KMeans":
+            continue
+        seconds = []
+        for size in SIZES:
+            X, _ = load("memmap", size, folder)
+            epochs = EpochProcessorSeconds()
+            estimator(
+                10,
+                init="k-means",
+                pretrain_epochs=1,
+                max_epochs=1,
+                n_init=1,
+                callbacks=[epochs],
+                random_state=0,
+            ).fit(X)
+            seconds.append(epochs.seconds[-1])
+        yield {"name": method, "seconds": seconds, "ratio": seconds[1] / seconds[0]}
+
+
 def table():
     for row in done(RESULTS):
         print(f"{row['part']:9}{row['name']:34}", end="")
@@ -172,6 +200,8 @@ def table():
         elif row["part"] == "parts":
             shares = ", ".join(f"{part} {share:.2f}" for part, share in row["shares"].items())
             print(f"{row['seconds']:.0f} s: {shares}")
+        elif row["part"] == "linear":
+            print("{:.1f} s, {:.1f} s: a ratio of {:.2f}".format(*row["seconds"], row["ratio"]))
         else:
             print(f"{row['seconds']:.1f} s, {row['time_ratio']:.2f} of the first", end="")
             print(f", inertia at most {row['inertia_ratio']:.4f} of it")
@@ -190,6 +220,7 @@ if __name__ == "__main__":
             "first": first,
             "k-means": k_means,
             "parts": lambda: parts(options.folder),
+            "linear": lambda: linear(options.folder),
         }
         for part in measures.keys() - {row["part"] for row in done(RESULTS)}:
             for row in list(measures[part]()):

@@ -69,16 +69,18 @@ def load(kind, size, folder):
 
 
 class EpochSeconds(Callback):
-    """When each epoch began and ended."""
+    """How long each epoch took."""
+
+    clock = staticmethod(time.perf_counter)
 
     def __init__(self):
         self.seconds = []
 
     def on_epoch_begin(self, net, **kwargs):
-        self.began = time.perf_counter()
+        self.began = self.clock()
 
     def on_epoch_end(self, net, **kwargs):
-        self.seconds.append(time.perf_counter() - self.began)
+        self.seconds.append(self.clock() - self.began)
 
 
 def own_megabytes():

@@ -7,8 +7,8 @@ peak: floating-point operations a second in an epoch of pretraining, over those 
 matrix product of 256 to 2048 rows that this machine has shown just before and after; operations
 are counted by torch, additions and multiplications apart, forward and backward. first: seconds of
 imports, of the first fit in a process and of the next ones. parts: shares of a fit of 250 000 rows.
-linear: seconds of processor of an epoch of the last phase on 250 000 rows and on 1 000 000. k-means:
-a partition of 250 000 rows in 10 dimensions by what the package does, and by others.
+linear: seconds of processor of an epoch of the last phase, of 250 000 rows and of 1 000 000.
+k-means: a partition of 250 000 rows in 10 dimensions by what the package does, and by others.
 """
 
 import argparse

@@ -132,7 +132,7 @@ def hashes(parameters: Mapping[str, Any], by: str) -> dict[str, str]:
         except Exception as error:
             raise ValueError(
                 f"{name}={value!r} cannot be told apart by {by}: pass a function that is "
-                f"defined in a module, not a lambda, or set {by}=None."
+                f"defined in a module, not a lambda, or leave {by} at its default."
             ) from error
     return found
 

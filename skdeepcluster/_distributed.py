@@ -100,7 +100,7 @@ def _state() -> Any:
         state = accelerate.PartialState(cpu=only_cpu or not torch.accelerator.is_available())
     if not joined and state.num_processes > 1:
         atexit.register(_leave)
-    if launched != state.num_processes:
+    if launched > state.num_processes:
         raise ValueError(
             f"device='{LAUNCHED}': {launched} processes were launched, but accelerate joins "
             f"{state.num_processes}. Set ACCELERATE_USE_CPU=1 to train on CPUs, and create an "

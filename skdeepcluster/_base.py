@@ -714,10 +714,11 @@ def _augment_by(
     """A user's augmentation, which draws from torch's global generator."""
     augmented = augmentation(x)
     if not isinstance(augmented, Tensor) or augmented.shape != x.shape:
-        shape = getattr(augmented, "shape", type(augmented).__name__)
+        kind = "nothing" if augmented is None else type(augmented).__name__
+        got = getattr(augmented, "shape", kind)
         raise ValueError(
-            f"augmentation turned a batch of shape {tuple(x.shape)} into {shape}; it must return "
-            "a tensor of the same shape."
+            f"augmentation turned a batch of shape {tuple(x.shape)} into {got}; it must return a "
+            "tensor of the same shape."
         )
     return augmented
 

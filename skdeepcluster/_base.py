@@ -287,7 +287,7 @@ class BaseDeepClusterer(
                         f"{name}={getattr(self, name)!r} with {processes.count} processes, which "
                         f"would not read and write it in step: set {name}=None."
                     )
-            own = self._hashes(self._not_in_fit, "device") | hashes({"X": rows.X}, "device")
+            own = self._fit_hashes(rows, "device")
             for other in processes.of_all(own):
                 names = own.keys() | other.keys()
                 unlike = sorted(name for name in names if own.get(name) != other.get(name))
@@ -355,8 +355,7 @@ class BaseDeepClusterer(
         if self.checkpoint is None or again:
             return Checkpoint()
         key = {
-            **self._hashes(self._not_in_fit, "checkpoint"),
-            **hashes({"X": rows.X}, "checkpoint"),
+            **self._fit_hashes(rows, "checkpoint"),
             "seed": seed,
             "shape": rows.sample_shape,
             "device": str(rows.device),
@@ -494,6 +493,10 @@ class BaseDeepClusterer(
         """All that a cached phase depends on, besides `X`."""
         hashed = self._hashes(self._not_in_pretraining, "memory")
         return hashed | {"seed": seed, "shape": rows.sample_shape, "n_components": self._width()}
+
+    def _fit_hashes(self, rows: Rows, by: str) -> dict[str, str]:
+        """Hashes of all that a fit from new weights depends on, besides its seed."""
+        return self._hashes(self._not_in_fit, by) | hashes({"X": rows.X}, by)
 
     def _hashes(self, without: Collection[str], by: str) -> dict[str, str]:
         """The estimator's name, and hashes of its parameters."""

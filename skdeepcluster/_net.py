@@ -132,18 +132,19 @@ class PhaseNet(NeuralNet):
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "PhaseNet":
         """One fresh Adam for each step of the phase."""
         for step in self.phase.steps:
+            parameters = [
+                parameter
+                for name in step.trains
+                for parameter in getattr(self.module_, name).parameters()
+            ]
             optimizer = torch.optim.Adam(
-                self._trained(step),
+                parameters,
                 lr=self.lr * step.rate,
                 betas=step.betas,
                 fused=self.run.rows.device.type in ("cpu", "cuda"),
             )
             setattr(self, f"{step.name}_optimizer_", optimizer)
         return self
-
-    def _trained(self, step: Step) -> list[nn.Parameter]:
-        modules = (getattr(self.module_, name) for name in step.trains)
-        return [parameter for module in modules for parameter in module.parameters()]
 
     def optimizer_of(self, step: Step) -> torch.optim.Optimizer:
         """The optimiser of a step."""
@@ -219,8 +220,8 @@ class PhaseNet(NeuralNet):
             losses = self.step_.losses(self.module_, batch)
         loss = functools.reduce(torch.add, losses.values()) * batch.weight
         loss.backward()  # type: ignore[no-untyped-call]
-        trained = self._trained(self.step_)
-        self.run.processes.average(p.grad for p in trained if p.grad is not None)
+        (group,) = self.optimizer_of(self.step_).param_groups
+        self.run.processes.average(p.grad for p in group["params"] if p.grad is not None)
         for name, value in losses.items():
             self.losses_.setdefault(name, []).append(value.detach() * batch.weight)
         return {"loss": loss, "y_pred": None}

@@ -290,8 +290,7 @@ def start_partition(
     n_clusters : int
         Number of centers.
     init : {"overclustered", "graph", "k-means", "spectral"}
-        "k-means" is k-means on the embedding, the best inertia of 20 runs, as in the paper, of
-        which one goes on with all where there are more than 20 000. "spectral" is
+        "k-means" is :func:`best_k_means` on the embedding, as in the paper. "spectral" is
         :func:`spectral_partition`. The others also take k-means on the directions of the smoothed
         embedding, and of the embeddings of the run's `others` and this side by side, and keep the
         partition with the smallest normalised cut of the judge. Starts err apart: what one
@@ -309,24 +308,12 @@ def start_partition(
     Z = run.embed()
     random_state = run.random_state
 
-    def fit(features: np.ndarray) -> KMeans:
-        seed = random_state.randint(np.iinfo(np.int32).max)
-        k_means = KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed)
-        with warnings.catch_warnings():
-            # of duplicated samples; fit says so of the labels it ends with
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            if len(features) > _MANY_ROWS:
-                some = random_state.choice(len(features), _MANY_ROWS, replace=False)
-                centers = k_means.fit(features[some]).cluster_centers_
-                k_means.set_params(init=centers, n_init=1)
-            return k_means.fit(features)
-
     def k_means(features: np.ndarray) -> np.ndarray:
-        labels: np.ndarray = fit(features).labels_
+        labels: np.ndarray = best_k_means(features, n_clusters, random_state).labels_
         return labels
 
     if init == "k-means":
-        return _layer(fit(Z).cluster_centers_, run), {}
+        return _layer(best_k_means(Z, n_clusters, random_state).cluster_centers_, run), {}
     if init == "spectral" or run.judge is None:
         labels = (
             spectral_partition(run.rows, n_clusters, random_state)
@@ -352,6 +339,40 @@ def start_partition(
     where = torch.from_numpy(nodes).to(everywhere.device)
     everywhere[where] = torch.from_numpy(labels).to(everywhere)
     return assign, {"p": one_hot(everywhere, n_clusters).float()}
+
+
+def best_k_means(
+    features: np.ndarray, n_clusters: int, random_state: np.random.RandomState
+) -> KMeans:
+    """The run of the least inertia of 20.
+
+    Of more than 20 000 rows the runs are on so many, and the best goes on with all: a tenth of the
+    time on 250 000 rows, to the same inertia.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, m)
+        Points.
+    n_clusters : int
+        Number of centers.
+    random_state : numpy.random.RandomState
+        Seeds the runs, and draws the rows.
+
+    Returns
+    -------
+    KMeans
+        Fitted to all rows.
+    """
+    seed = random_state.randint(np.iinfo(np.int32).max)
+    k_means = KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed)
+    with warnings.catch_warnings():
+        # of duplicated samples; fit says so of the labels it ends with
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if len(features) > _MANY_ROWS:
+            some = random_state.choice(len(features), _MANY_ROWS, replace=False)
+            centers = k_means.fit(features[some]).cluster_centers_
+            k_means.set_params(init=centers, n_init=1)
+        return k_means.fit(features)
 
 
 def seed_centers(

@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from . import __all__ as names
 from . import _version
-from ._base import BaseDeepClusterer
+from .base import BaseDeepClusterer
 from .metrics import clustering_accuracy
 
 _DRAWN = 1000  # rows; t-SNE takes seconds for so many

@@ -15,12 +15,13 @@ from joblib import Memory
 from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
-from ._base import Augmentation, BaseDeepClusterer, answer_dtype
-from ._data import INFERENCE_BATCH, Rows
-from ._partition import nearest_neighbors, rows_as_features, start_partition
-from ._phases import Batch, Phase, Run, Step
+from ._data.rows import INFERENCE_BATCH, Rows
+from ._engine.phases import Batch, Phase, Run, Step
 from ._sklearn import Interval, StrOptions
+from ._start.neighbors import nearest_neighbors, rows_as_features
+from ._start.partition import start_partition
 from .augment import random_crop, random_masking, random_photo, random_swap
+from .base import Augmentation, BaseDeepClusterer, answer_dtype
 from .functional import (
     constant,
     contrastive_loss,

@@ -10,10 +10,10 @@ import torch
 from joblib import Memory
 from torch import Tensor, nn
 
-from ._base import BaseDeepClusterer
-from ._partition import start_partition
-from ._phases import Batch, Phase, Run, Step
+from ._engine.phases import Batch, Phase, Run, Step
 from ._sklearn import Interval
+from ._start.partition import start_partition
+from .base import BaseDeepClusterer
 from .functional import (
     constant,
     cosine,

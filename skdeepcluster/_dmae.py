@@ -16,13 +16,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from ._base import BaseDeepClusterer
-from ._data import Scaler
-from ._device import local_torch_seed
-from ._partition import seed_centers, start_partition
-from ._phases import Batch, Phase, Run, Step, forward_batches, gather
+from ._data.scaling import Scaler
+from ._engine.device import local_torch_seed
+from ._engine.phases import Batch, Phase, Run, Step, forward_batches, gather
 from ._sklearn import HasMethods, Interval, StrOptions
-from ._start import PRETRAIN_UPDATES, reconstruct
+from ._start.partition import seed_centers, start_partition
+from ._start.pretraining import PRETRAIN_UPDATES, reconstruct
+from .base import BaseDeepClusterer
 from .dissimilarities import Dissimilarity, names, precision_factors, resolve, wrap
 from .functional import constant, cosine, one_cycle, reconstruction_error
 from .nn import ClusteringAutoencoder, DissimilarityMixture

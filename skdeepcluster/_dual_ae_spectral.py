@@ -15,12 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from ._base import BaseDeepClusterer
-from ._data import INFERENCE_BATCH, Rows
-from ._partition import nearest_neighbors, rows_as_features, start_partition
-from ._phases import Batch, Phase, Run, Step, gather
+from ._data.rows import INFERENCE_BATCH, Rows
+from ._engine.phases import Batch, Phase, Run, Step, gather
 from ._sklearn import Interval, StrOptions
+from ._start.neighbors import nearest_neighbors, rows_as_features
+from ._start.partition import start_partition
 from .augment import random_masking
+from .base import BaseDeepClusterer
 from .functional import (
     constant,
     contrastive_loss,

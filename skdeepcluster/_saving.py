@@ -12,16 +12,17 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from ._base import BaseDeepClusterer
-from ._checkpoint import load_module_state
-from ._data import Rows, Scaler
+from ._data.rows import Rows
+from ._data.scaling import Scaler
 from ._dccs import DCCS
 from ._dcec import DCEC
-from ._device import resolve_device
 from ._dmae import DMAE
 from ._dual_ae_spectral import DualAESpectral
 from ._encoding import decode, encode, intact, pack, plain, require_safetensors, unpack, write
+from ._engine.checkpoint import load_module_state
+from ._engine.device import resolve_device
 from ._version import __version__
+from .base import BaseDeepClusterer
 
 _FORMAT_VERSION = 1
 _ESTIMATORS = {estimator.__name__: estimator for estimator in (DCCS, DCEC, DMAE, DualAESpectral)}

@@ -10,7 +10,8 @@ import numpy as np
 from _instances import ESTIMATORS, BatchNormPair, digits, small
 from skorch.callbacks import Callback
 
-from skdeepcluster import DCEC, DMAE, _distributed
+from skdeepcluster import DCEC, DMAE
+from skdeepcluster._engine import processes
 
 RANK = int(os.environ.get("RANK", "0"))  # also where examples are looked for in docstrings
 
@@ -56,12 +57,12 @@ def outcomes():
     keep("unlike X", small(DCEC, **shared), own)
     keep("unlike gamma", small(DCEC, gamma=1.0 + RANK, **shared))
     keep("unlike estimator", small(ESTIMATORS[RANK], **shared))
-    _distributed._PATIENCE = 1.0
+    processes._PATIENCE = 1.0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         time.sleep(2.5 * RANK)
         keep("late", small(DCEC, max_epochs=1, **shared))
-    _distributed._PATIENCE = 60.0
+    processes._PATIENCE = 60.0
     outcome["waiting"] = np.array([str(warning.message) for warning in caught])
     keep("checkpoint", small(DCEC, checkpoint="folder", **shared))
     return outcome

@@ -11,12 +11,21 @@ import skdeepcluster
 
 PACKAGE = Path(skdeepcluster.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-TENSOR_FILES = {"nn", "functional", "augment", "dissimilarities"}  # torch only
-MAY_IMPORT_SKORCH = {"_net", "callbacks"}
+TENSOR_ROOMS = {"nn", "functional", "augment", "dissimilarities"}  # torch only
+MAY_IMPORT_SKORCH = {"_engine.net", "_engine.callbacks"}
 MAY_IMPORT_PRIVATE_SKLEARN = {"_sklearn"}
 # known to methods, and knowing none
-FOUNDATION = {"_base", "_phases", "_net", "_data", "_sklearn", "_training", "_partition", "_start"}
-FOUNDATION |= {"_checkpoint", "_encoding"}
+FOUNDATION = {"base", "_sklearn", "_encoding", "_data", "_engine", "_start"}
+
+
+def name(path):
+    """A file as its imports name it: ``_engine.net``; a room's own file as ``nn``."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and parts[:-1] else parts)
+
+
+def room(module):
+    return module.split(".")[0]
 
 
 def imports(path):
@@ -44,7 +53,7 @@ def top(module):
 
 def own(path):
     """Names of the files of this package that a file imports."""
-    return {m.split(".")[1] for m, _ in imports(path) if m.startswith("skdeepcluster.")}
+    return {m.split(".", 1)[1] for m, _ in imports(path) if m.startswith("skdeepcluster.")}
 
 
 def is_method(path):
@@ -53,34 +62,32 @@ def is_method(path):
     return "BaseDeepClusterer" in bases
 
 
-METHODS = {path.stem for path in FILES if is_method(path)}
-BY_NAME = pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+BY_FILE = {name(path): path for path in FILES}
+METHODS = {name(path) for path in FILES if is_method(path)}
+BY_NAME = pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
 
 
 def test_the_rules_see_the_package():
-    stems = {path.stem for path in FILES}
     assert {"_dcec"} <= METHODS
-    assert {"nn", "functional", "augment"} <= stems
-    assert stems >= FOUNDATION
+    assert {room(file) for file in BY_FILE} >= FOUNDATION | TENSOR_ROOMS
     # and the reading of imports works: what each of these is there for
-    by_stem = {path.stem: path for path in FILES}
-    assert "skorch" in {top(m) for m, _ in imports(by_stem["_net"])}
+    assert "skorch" in {top(m) for m, _ in imports(BY_FILE["_engine.net"])}
     constraints = ("HasMethods", "Interval", "StrOptions", "validate_params")
-    assert ("sklearn.utils._param_validation", constraints) in list(imports(by_stem["_sklearn"]))
-    assert {"_base", "functional", "nn"} <= own(by_stem["_dcec"])
+    assert ("sklearn.utils._param_validation", constraints) in list(imports(BY_FILE["_sklearn"]))
+    assert {"base", "functional", "nn"} <= own(BY_FILE["_dcec"])
 
 
-@pytest.mark.parametrize("stem", sorted(TENSOR_FILES))
-def test_tensor_files_import_torch_only(stem):
-    for path in [p for p in FILES if p.stem == stem]:
+@BY_NAME
+def test_tensor_files_import_torch_only(path):
+    if room(name(path)) in TENSOR_ROOMS:
         allowed = {"torch", "skdeepcluster", *sys.stdlib_module_names}
         assert {top(module) for module, _ in imports(path)} <= allowed
-        assert own(path) <= TENSOR_FILES
+        assert {room(module) for module in own(path)} <= TENSOR_ROOMS
 
 
 @BY_NAME
 def test_only_the_net_imports_skorch(path):
-    if path.stem not in MAY_IMPORT_SKORCH:
+    if name(path) not in MAY_IMPORT_SKORCH:
         assert "skorch" not in {top(module) for module, _ in imports(path)}
 
 
@@ -91,29 +98,46 @@ def test_private_names_of_sklearn_are_in_one_file(path):
         if top(module) == "sklearn":
             parts = [*module.split("."), *names]
             private += [f"{module}: {names}"] if any(p.startswith("_") for p in parts) else []
-    if path.stem not in MAY_IMPORT_PRIVATE_SKLEARN:
+    if name(path) not in MAY_IMPORT_PRIVATE_SKLEARN:
         assert private == []
 
 
 @BY_NAME
 def test_no_method_imports_another(path):
-    if path.stem in METHODS:
+    if name(path) in METHODS:
         assert own(path) & METHODS <= set()
 
 
 @BY_NAME
 def test_the_foundation_knows_no_method(path):
-    if path.stem in FOUNDATION | TENSOR_FILES | {"metrics", "callbacks", "inspection"}:
+    if room(name(path)) in FOUNDATION | TENSOR_ROOMS | {"metrics", "inspection"}:
         assert own(path).isdisjoint(METHODS)
 
 
-def test_imports_have_no_circle():
-    arrows = {path.stem: own(path) - {"__init__"} for path in FILES if path.stem != "__init__"}
+def circle(arrows):
+    """What is left of a graph when its leaves are taken away, again and again."""
     left = dict(arrows)
     while left:
-        leaves = {stem for stem, targets in left.items() if targets.isdisjoint(left)}
-        assert leaves, f"a circle among {sorted(left)}"
-        left = {stem: targets for stem, targets in left.items() if stem not in leaves}
+        leaves = {one for one, targets in left.items() if targets.isdisjoint(left)}
+        if not leaves:
+            break
+        left = {one: targets for one, targets in left.items() if one not in leaves}
+    return set(left)
+
+
+def test_imports_have_no_circle():
+    arrows = {file: own(path) - {"__init__"} for file, path in BY_FILE.items()}
+    arrows.pop("__init__")
+    assert circle(arrows) == set()
+    assert circle({"a": {"b"}, "b": {"a"}, "c": {"a"}}) == {"a", "b", "c"}
+
+
+def test_arrows_between_rooms_point_down():
+    rooms = {}
+    for file, path in BY_FILE.items():
+        if file != "__init__":
+            rooms.setdefault(room(file), set()).update(map(room, own(path)))
+    assert circle({one: targets - {one, "__init__"} for one, targets in rooms.items()}) == set()
 
 
 def test_nothing_is_imported_by_star():

@@ -20,7 +20,8 @@ from sklearn.kernel_approximation import RBFSampler
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCCS, DCEC, DMAE, _checkpoint
+from skdeepcluster import DCCS, DCEC, DMAE
+from skdeepcluster._engine import checkpoint as checkpoints
 
 X = digits()[0]
 each = pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -41,7 +42,7 @@ PARAMETERS = {
 
 @pytest.fixture
 def _every_epoch(monkeypatch):
-    monkeypatch.setattr(_checkpoint, "_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "_SECONDS", 0.0)
 
 
 class Killed(Exception):
@@ -227,7 +228,7 @@ number, epoch, delay, checkpoint, tests = sys.argv[1:]
 sys.path.insert(0, tests)
 import torch, test_checkpoint as tests
 torch.set_num_threads(1)
-tests._checkpoint._SECONDS = 0.0
+tests.checkpoints._SECONDS = 0.0
 kill = threading.Timer(float(delay), os.kill, (os.getpid(), signal.SIGKILL))
 callbacks = [tests.KillAt(int(epoch), kill.start)]
 tests.fit(tests.long_model(int(number), checkpoint=checkpoint, callbacks=callbacks))
@@ -367,7 +368,7 @@ def test_another_estimator_does_not_take_it(model):
 
 def test_another_version_does_not_take_it(model, monkeypatch):
     kill(model, 4)
-    monkeypatch.setattr(_checkpoint, "__version__", "0")
+    monkeypatch.setattr(checkpoints, "__version__", "0")
     assert begins_with(model) == "pretrain"
 
 
@@ -389,7 +390,7 @@ def test_networks_are_told_apart_by_what_they_are():
     others[2][1].inplace = True
 
     def of(value):
-        return _checkpoint.hashes({"architecture": (value, nn.Identity())}, "checkpoint")
+        return checkpoints.hashes({"architecture": (value, nn.Identity())}, "checkpoint")
 
     assert of(network) == of(copy.deepcopy(network))
     assert len({of(value)["architecture"] for value in (network, *others)}) == 4
@@ -413,19 +414,19 @@ def test_nothing_is_left_and_nothing_changes(estimator, tmp_path):
 
 
 def test_short_fits_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(_checkpoint, "write", None)
+    monkeypatch.setattr(checkpoints, "write", None)
     fit(model_for(DCEC, checkpoint=str(tmp_path), n_init=1))
 
 
 def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    kept = _checkpoint.Checkpoint(tmp_path, {})
+    kept = checkpoints.Checkpoint(tmp_path, {})
 
     def write(path, content):
         now[0] += 3.0
 
-    monkeypatch.setattr(_checkpoint, "write", write)
+    monkeypatch.setattr(checkpoints, "write", write)
     written = []
     for _ in range(1000):
         now[0] += 1.0
@@ -483,7 +484,7 @@ def test_a_folder_that_cannot_be_is_told_of_at_once(model, tmp_path):
 def test_what_goes_on_from_a_fitted_state_keeps_none(model, monkeypatch):
     fit(model.set_params(warm_start=True))
     mixture = fit(model_for(DMAE, architecture=None, checkpoint=model.checkpoint, **VECTORS))
-    monkeypatch.setattr(_checkpoint, "write", None)
+    monkeypatch.setattr(checkpoints, "write", None)
     fit(model)
     mixture.partial_fit(X)
 

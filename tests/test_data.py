@@ -17,7 +17,9 @@ from sklearn.exceptions import NotFittedError
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from skdeepcluster import DCEC
-from skdeepcluster._data import Rows, Scaler, check_X
+from skdeepcluster._data.door import check_X
+from skdeepcluster._data.rows import Rows
+from skdeepcluster._data.scaling import Scaler
 
 CPU = torch.device("cpu")
 METHODS = ("predict", "predict_proba", "transform", "score")

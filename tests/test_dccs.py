@@ -17,10 +17,11 @@ from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCCS, _dccs, _training
+from skdeepcluster import DCCS, _dccs
 from skdeepcluster._dccs import _adversarial_step
-from skdeepcluster._partition import nearest_neighbors
-from skdeepcluster._phases import Batch, Run
+from skdeepcluster._engine import trainer as training
+from skdeepcluster._engine.phases import Batch, Run
+from skdeepcluster._start.neighbors import nearest_neighbors
 from skdeepcluster.augment import random_crop, random_photo
 from skdeepcluster.functional import softmax_divergence
 from skdeepcluster.metrics import clustering_accuracy
@@ -1134,7 +1135,7 @@ def test_both_labels_and_distance_must_settle(label_change, change, adversarial_
 
 @pytest.mark.parametrize(("steady", "tol", "ends"), [(1e9, 2.0, 1), (0.0, 2.0, 6), (1e9, 0.0, 6)])
 def test_training_ends_when_both_have_settled(monkeypatch, steady, tol, ends):
-    monkeypatch.setattr(_training, "_FEWEST_UPDATES", 0)
+    monkeypatch.setattr(training, "_FEWEST_UPDATES", 0)
     monkeypatch.setattr(_dccs, "_STEADY", steady)
     model = fit(max_epochs=6, tol=tol)
     assert model.converged_ == (ends == 1)

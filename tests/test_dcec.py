@@ -17,7 +17,8 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCEC, _base, _dcec, _training
+from skdeepcluster import DCEC, _dcec, base
+from skdeepcluster._engine import trainer
 from skdeepcluster.augment import random_masking
 from skdeepcluster.metrics import clustering_accuracy
 
@@ -229,7 +230,7 @@ def test_centers_stay_in_pretraining():
 
 
 def test_stop_rule(monkeypatch):
-    monkeypatch.setattr(_training, "_FEWEST_UPDATES", 0)
+    monkeypatch.setattr(trainer, "_FEWEST_UPDATES", 0)
     X, _ = digits()
     # label_change is a share below 1 after the first epoch
     at_once = dcec(tol=1.0, max_epochs=3).fit(X)
@@ -461,7 +462,7 @@ def test_masking_is_for_pretraining_and_the_default_for_bags_of_words(monkeypatc
         masked.append(len(x))
         return masking(x, generator)
 
-    monkeypatch.setattr(_base, "random_masking", spy)
+    monkeypatch.setattr(base, "random_masking", spy)
     words = np.eye(40, dtype=np.float32)[np.random.default_rng(0).integers(40, size=82)]
     for X, augmentation, is_masked in [
         (words, "auto", True),
@@ -570,7 +571,7 @@ def test_starts_are_many_and_the_last_phase_is_one():
 
 def test_auto_budgets_are_numbers_of_updates(monkeypatch):
     X, _ = digits()
-    monkeypatch.setattr(_base, "PRETRAIN_UPDATES", 50)
+    monkeypatch.setattr(base, "PRETRAIN_UPDATES", 50)
     monkeypatch.setattr(_dcec, "_CLUSTER_UPDATES", 31)
     parameters = {"pretrain_epochs": "auto", "max_epochs": "auto", "tol": 0.0}
     model = dcec(**parameters).fit(X)

@@ -13,7 +13,7 @@ import pytest
 from _instances import ESTIMATORS, digits, small
 
 from skdeepcluster import DCEC, DMAE
-from skdeepcluster._distributed import Processes
+from skdeepcluster._engine.processes import Processes
 
 
 @pytest.fixture(scope="module")

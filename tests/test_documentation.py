@@ -45,7 +45,7 @@ def test_the_api_reference_lists_the_package():
 
 @pytest.mark.parametrize("path", METHODS, ids=[path.stem for path in METHODS])
 def test_the_code_that_a_method_is_traced_to_is_there(path):
-    traced = re.findall(r"``(\w+)\.(\w+)``", path.read_text())
+    traced = re.findall(r"``([\w.]+)\.(\w+)``", path.read_text())
     assert traced
     classes = vars(skdeepcluster) | vars(importlib.import_module("skdeepcluster.nn"))
     classes |= vars(importlib.import_module("skdeepcluster.dissimilarities"))

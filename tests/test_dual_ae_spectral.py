@@ -18,8 +18,9 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DualAESpectral, _dual_ae_spectral, _partition
-from skdeepcluster._partition import nearest_neighbors
+from skdeepcluster import DualAESpectral, _dual_ae_spectral
+from skdeepcluster._start import neighbors
+from skdeepcluster._start.neighbors import nearest_neighbors
 from skdeepcluster.functional import (
     contrastive_loss,
     entropy,
@@ -379,7 +380,7 @@ def test_neighbors_of_many_rows(monkeypatch):
     X = np.random.default_rng(0).normal(size=(50, 3))
     all_distances = np.linalg.norm(X[:, None] - X, axis=2)
     exact = neighbors_of(X, 4)
-    monkeypatch.setattr(_partition, "_MANY_ROWS", 20)
+    monkeypatch.setattr(neighbors, "MANY_ROWS", 20)
     monkeypatch.setitem(sys.modules, "pynndescent", None)  # not installed
     distances, index = neighbors_of(X, 4)
     assert index.shape == (50, 4)
@@ -413,7 +414,7 @@ def test_neighbors_of_duplicates(monkeypatch):
     X = np.repeat(np.random.default_rng(0).normal(size=(6, 2)), 8, axis=0)
     monkeypatch.setitem(sys.modules, "pynndescent", None)
     for many in (100, 30):
-        monkeypatch.setattr(_partition, "_MANY_ROWS", many)
+        monkeypatch.setattr(neighbors, "MANY_ROWS", many)
         _, index = neighbors_of(X, 3)
         assert index.shape == (48, 3)
         assert (index != np.arange(48)[:, None]).all()

@@ -9,12 +9,12 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.metrics import silhouette_score
 
-from skdeepcluster import __main__, _base, _dccs, _dcec, _dmae, _dual_ae_spectral
+from skdeepcluster import __main__, _dccs, _dcec, _dmae, _dual_ae_spectral, base
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    for module in (_base, _dccs, _dcec, _dmae, _dual_ae_spectral):
+    for module in (base, _dccs, _dcec, _dmae, _dual_ae_spectral):
         budgets = [name for name in vars(module) if name.endswith("_UPDATES")]
         assert budgets
         for budget in budgets:

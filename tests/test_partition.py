@@ -9,21 +9,20 @@ from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
-from skdeepcluster import DCEC, _base, _partition
-from skdeepcluster._data import Rows, Scaler
-from skdeepcluster._partition import (
+from skdeepcluster import DCEC, base
+from skdeepcluster._data.kind import is_bag_of_words
+from skdeepcluster._data.rows import Rows
+from skdeepcluster._data.scaling import Scaler
+from skdeepcluster._engine.phases import Run
+from skdeepcluster._start import judge, neighbors, partition
+from skdeepcluster._start.judge import input_graph, normalized_cut
+from skdeepcluster._start.neighbors import neighbor_graph, rows_as_features, smooth_on_graph
+from skdeepcluster._start.partition import (
     _agreed_partition,
-    input_graph,
-    is_bag_of_words,
-    neighbor_graph,
-    normalized_cut,
-    rows_as_features,
     seed_centers,
-    smooth_on_graph,
     spectral_partition,
     start_partition,
 )
-from skdeepcluster._phases import Run
 from skdeepcluster.datasets import make_toroidal
 from skdeepcluster.dissimilarities import resolve
 from skdeepcluster.nn import ClusteringAutoencoder, StudentTAssignment
@@ -80,7 +79,7 @@ def test_smoothing_is_the_lazy_random_walk():
 
 
 def test_input_graph_draws_a_bounded_number_of_rows(monkeypatch):
-    monkeypatch.setattr(_partition, "_MAX_ROWS", 40)
+    monkeypatch.setattr(judge, "MAX_ROWS", 40)
     X, _ = load_digits(return_X_y=True)
     nodes, graph = run_on(X[:100]).judge
     assert len(nodes) == 40
@@ -108,7 +107,7 @@ def test_many_wide_sparse_samples_are_reduced_by_the_directions_of_some(monkeypa
     X = (rng.normal(size=(150, 40)) @ rng.normal(size=(40, 90))).astype(np.float32)
     rows, index = sparse_rows(X), np.arange(150)
     exact = rows_as_features(rows, index, np.random.RandomState(0))
-    monkeypatch.setattr(_partition, "_MANY_ROWS", 60)
+    monkeypatch.setattr(neighbors, "MANY_ROWS", 60)
     reduced = rows_as_features(rows, index, np.random.RandomState(0))
     assert reduced.shape == (150, 50)
     assert reduced.dtype == np.float32
@@ -125,7 +124,7 @@ def test_equal_sparse_samples_have_neighbours(width):
 
 @pytest.mark.parametrize("n_nodes", [10_000, 60])
 def test_start_partition_covers_all_rows(monkeypatch, n_nodes):
-    monkeypatch.setattr(_partition, "_MAX_ROWS", n_nodes)
+    monkeypatch.setattr(judge, "MAX_ROWS", n_nodes)
     X, y = make_blobs(150, centers=[[0, 8, 0], [8, 0, 0], [0, 0, 8]], random_state=0)
     assign, targets = start_partition(run_on(X), 3, "graph")
     labels = hard_labels(targets)
@@ -143,15 +142,15 @@ def test_start_partition_finds_clusters_on_a_line():
 
 
 def test_k_means_of_many_rows_starts_from_some_and_ends_with_all(monkeypatch):
-    monkeypatch.setattr(_partition, "_MANY_ROWS", 40)
+    monkeypatch.setattr(partition, "MANY_ROWS", 40)
     fitted = []
 
-    class Recording(_partition.KMeans):
+    class Recording(partition.KMeans):
         def fit(self, X):
             fitted.append((len(X), self.n_init))
             return super().fit(X)
 
-    monkeypatch.setattr(_partition, "KMeans", Recording)
+    monkeypatch.setattr(partition, "KMeans", Recording)
     X, y = make_blobs(150, centers=[[0, 8, 0], [8, 0, 0], [0, 0, 8]], random_state=0)
     assign, _ = start_partition(run_on(X), 3, "k-means")
     assert fitted == [(40, 20), (150, 1)]
@@ -174,7 +173,7 @@ def test_k_means_start_needs_no_first_target():
 @pytest.mark.parametrize("make", [make_moons, make_circles])
 @pytest.mark.parametrize(("n_samples", "n_nodes"), [(400, 2000), (900, 400)])
 def test_spectral_start_follows_curves(monkeypatch, make, n_samples, n_nodes):
-    monkeypatch.setattr(_partition, "_SPECTRAL_ROWS", n_nodes)
+    monkeypatch.setattr(partition, "_SPECTRAL_ROWS", n_nodes)
     parameters = {"factor": 0.4} if make is make_circles else {}
     X, y = make(n_samples, noise=0.08, random_state=0, **parameters)
     assert adjusted_rand_score(y, KMeans(2, random_state=0).fit_predict(X)) < 0.5
@@ -287,7 +286,7 @@ def test_the_start_with_the_smallest_cut_goes_on(monkeypatch):
         labels.append(found)
         return next(cuts)
 
-    monkeypatch.setattr(_base, "normalized_cut", judge)
+    monkeypatch.setattr(base, "normalized_cut", judge)
     X, _ = load_digits(return_X_y=True)
     budget = {"pretrain_epochs": 2, "max_epochs": 0, "hidden_units": (16,), "init": "k-means"}
     model = DCEC(10, n_init=3, random_state=0, **budget).fit(X[:200])
@@ -333,7 +332,7 @@ def test_seeds_are_the_best_of_many(monkeypatch):
     X = np.random.default_rng(0).normal(size=(60, 3))
     manhattan = resolve("manhattan")
     many = [seeded(X, manhattan, 5, seed)[1] for seed in range(5)]
-    monkeypatch.setattr(_partition, "_K_MEANS_RUNS", 1)
+    monkeypatch.setattr(partition, "_K_MEANS_RUNS", 1)
     # the same first draws
     first = [seeded(X, manhattan, 5, seed)[1] for seed in range(5)]
     assert all(best <= one for best, one in zip(many, first, strict=True))
@@ -348,7 +347,7 @@ def test_seeds_repeat_with_the_random_state():
 
 
 def test_seeds_are_drawn_from_a_bounded_number_of_rows(monkeypatch):
-    monkeypatch.setattr(_partition, "_MAX_ROWS", 40)
+    monkeypatch.setattr(partition, "MAX_ROWS", 40)
     seen = []
 
     def manhattan(x, center):

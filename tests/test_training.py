@@ -24,11 +24,13 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, PassthroughScoring
 from torch import nn
 
-from skdeepcluster import DCCS, DCEC, DMAE, _base, _training
-from skdeepcluster._data import Rows, Scaler
-from skdeepcluster._net import PhaseNet, ShuffledBatches
-from skdeepcluster._phases import Phase, Run, Step
-from skdeepcluster._training import Progress, Trainer
+from skdeepcluster import DCCS, DCEC, DMAE, base
+from skdeepcluster._data.rows import Rows
+from skdeepcluster._data.scaling import Scaler
+from skdeepcluster._engine import trainer as training
+from skdeepcluster._engine.net import PhaseNet, ShuffledBatches
+from skdeepcluster._engine.phases import Phase, Run, Step
+from skdeepcluster._engine.trainer import Progress, Trainer
 from skdeepcluster.functional import constant, cosine, one_cycle
 from skdeepcluster.nn import conv_autoencoder, glorot_
 
@@ -218,13 +220,13 @@ def test_no_collapse_where_the_start_was_as_bad(estimator):
 def test_best_start_of_text_is_that_of_the_smallest_loss(estimator, monkeypatch):
     """The neighbour graph of a text tells nothing, so there is no judge."""
     losses = {}
-    measure = _base._last_loss
+    measure = base._last_loss
 
     def last_loss(trainer):
         losses[id(trainer.history)] = measure(trainer)
         return losses[id(trainer.history)]
 
-    monkeypatch.setattr(_base, "_last_loss", last_loss)
+    monkeypatch.setattr(base, "_last_loss", last_loss)
     X = sparse.random_array((90, 300), density=0.03, rng=np.random.default_rng(0)).tocsr()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -821,7 +823,7 @@ def test_setup_may_replace_a_module_that_is_then_trained():
 
 
 def test_refresh_and_stop_rhythm(monkeypatch):
-    monkeypatch.setattr(_training, "_FEWEST_UPDATES", 0)
+    monkeypatch.setattr(training, "_FEWEST_UPDATES", 0)
     refreshes, asked = [], []
     run = Run(Toy(), toy_rows())
 
@@ -1102,9 +1104,9 @@ def test_bad_device_is_refused(estimator, device):
 
 
 def test_collapse_rule():
-    assert _training._collapsed(np.array([5, 0]))
-    assert _training._collapsed(np.array([91, 9]))
-    assert not _training._collapsed(np.array([90, 10]))
+    assert training._collapsed(np.array([5, 0]))
+    assert training._collapsed(np.array([91, 9]))
+    assert not training._collapsed(np.array([90, 10]))
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 5), (1, 16, 5), (3, 9, 14), (1, 28, 28)])

@@ -30,7 +30,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from speed import BATCH, N_SAMPLES, NETWORKS, SIDE, ours
 from torch.utils.flop_counter import FlopCounterMode
 
-from skdeepcluster._partition import best_k_means
+from skdeepcluster._start.partition import best_k_means
 from skdeepcluster.nn import mlp_autoencoder
 
 RESULTS = Path(__file__).with_suffix(".jsonl")

@@ -5,16 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ._partition import start_partition
-from ._phases import Batch, Phase, Run, Step
-from .functional import (
+from .._engine.phases import Batch, Phase, Run, Step
+from ..functional import (
     constant,
     kl_divergence,
     one_cycle,
     reconstruction_error,
     target_distribution,
 )
-from .nn import ClusteringAutoencoder
+from ..nn import ClusteringAutoencoder
+from .partition import start_partition
 
 # batches of the "auto" budgets; measured on USPS and the MNIST test set, doc/benchmarks
 PRETRAIN_UPDATES = 2400

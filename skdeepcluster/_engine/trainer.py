@@ -14,10 +14,10 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ._checkpoint import Checkpoint, load_module_state, module_state
-from ._device import load_torch_random_state, torch_random_state
-from ._net import PhaseNet, ShuffledBatches
-from ._phases import Phase, Run
+from .checkpoint import Checkpoint, load_module_state, module_state
+from .device import load_torch_random_state, torch_random_state
+from .net import PhaseNet, ShuffledBatches
+from .phases import Phase, Run
 
 _FEWEST_UPDATES = 100  # of a phase before its stop rule is asked: an epoch may be one batch
 _SECONDS_A_LINE = 10.0  # of progress that goes into a file

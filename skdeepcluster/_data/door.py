@@ -2,27 +2,19 @@
 
 import itertools
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from numbers import Integral
 from pathlib import PurePath
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-# Rows of one inference batch. float32 answers depend on the shape of the matrix product
-# in their last bits, so every batch is padded to this size and a row's answer does not
-# depend on the company it comes in.
-INFERENCE_BATCH = 256
 _CHUNK_ITEMS = 4096  # of a torch Dataset, that are stacked at a time
-_CHUNK_BYTES = 1 << 24  # what scaling and its statistics may hold at a time
 
 
 def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...] | None]:
@@ -261,182 +253,3 @@ def _if_channels_last(found: tuple[int, ...], expected: tuple[int, ...] | None) 
     if expected is None or found != (*expected[1:], expected[0]):
         return ""
     return "Channels come before height and width: pass X.transpose(0, 3, 1, 2)."
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """An affine map of the features, fixed in fit: ``(x - shift) * factor``.
-
-    Attributes
-    ----------
-    kind : {"global", "standard", "none"}
-        What was asked for, "auto" resolved.
-    shift, factor : float64 ndarrays of shape (1,) or (n_features,)
-        The map.
-    """
-
-    kind: str
-    shift: np.ndarray
-    factor: np.ndarray
-
-    @classmethod
-    def fit(cls, X: Any, kind: str, *, images: bool) -> Self:
-        """Choose the map for `X`; `kind` is the parameter ``scaling`` of the estimators."""
-        if kind == "none":
-            return cls(kind, np.zeros(1), np.ones(1))
-        low, high, mean, variance = _column_statistics(X)
-        if kind == "auto":
-            one_unit = images or sp.issparse(X) or _one_unit(high - low)
-            kind = "global" if one_unit else "standard"
-        if kind == "standard":
-            return cls(kind, mean, _inverse(np.sqrt(variance)))
-        # one factor for all: distances keep their meaning, and the mean square of an entry
-        # is 1, which a reconstruction loss needs and rows of norm 1 do not have
-        factor = _inverse(np.sqrt(np.atleast_1d(variance.mean())))
-        # the background of an image stays 0, which is what convolutions pad with
-        return cls(kind, np.atleast_1d(low.min()) if images else mean, factor)
-
-    def __call__(self, chunk: np.ndarray) -> np.ndarray:
-        """Scaled float32 rows; the arithmetic is that of the wider of dtype and float32."""
-        wide = chunk.dtype.kind in "iu" or chunk.dtype.itemsize > 4
-        dtype = np.float64 if wide else np.float32
-        # inference tells which sample is too far from those of fit
-        with np.errstate(over="ignore"):
-            scaled = np.subtract(chunk, self.shift.astype(dtype), dtype=dtype)
-            scaled *= self.factor.astype(dtype)
-            rows: np.ndarray = scaled.astype(np.float32, copy=False)
-        return rows
-
-    def inverse(self, rows: np.ndarray) -> np.ndarray:
-        """Rows in the user's units, float64."""
-        factor = np.where(self.factor == 0.0, 1.0, self.factor)
-        restored: np.ndarray = np.where(self.factor == 0.0, 0.0, rows / factor) + self.shift
-        return restored
-
-
-def _column_statistics(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Minimum, maximum, mean and variance of each column, float64, in bounded memory."""
-    if sp.issparse(X):
-        low, high = (np.asarray(bound, dtype=np.float64) for bound in min_max_axis(X, axis=0))
-        # squares of large or small float32 values are not in its range
-        mean, variance = mean_variance_axis(X.astype(np.float64, copy=False), axis=0)
-        return low, high, mean, variance
-    n, d = X.shape
-    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
-    origin = X[0].astype(np.float64)  # moments about a row: no cancellation at large offsets
-    total, total_square = np.zeros(d), np.zeros(d)
-    for rows in _row_chunks(n, d):
-        chunk = X[rows] - origin
-        total += chunk.sum(axis=0)
-        total_square += np.square(chunk).sum(axis=0)
-    variance = np.maximum(total_square / n - np.square(total / n), 0.0)
-    # rounding noise around a constant is no signal
-    variance[high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))] = 0.0
-    return low, high, origin + total / n, variance
-
-
-def _inverse(deviation: np.ndarray) -> np.ndarray:
-    """1 / deviation, and 0 for what is constant, or as good as that in float32."""
-    varies = deviation > np.finfo(np.float32).tiny  # of smaller ones the inverse may overflow
-    inverse: np.ndarray = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    return inverse
-
-
-def _one_unit(spread: np.ndarray) -> bool:
-    """Whether columns seem to be measured in one unit, as pixels or coordinates are.
-
-    Three quarters of the columns that vary span a tenth of the widest column or more.
-    """
-    varying = spread[spread > 0.0]
-    if not len(varying):
-        return True
-    return bool(np.quantile(varying, 0.25, method="lower") >= 0.1 * varying.max())
-
-
-def _row_chunks(n: int, d: int) -> Iterator[slice]:
-    size = max(1, _CHUNK_BYTES // (8 * d))
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-class Rows(Dataset):  # type: ignore[type-arg]
-    """Scaled float32 samples on a device, taken by index.
-
-    Nothing is resident beyond `X` and, when `resident` and `X` is neither sparse nor
-    contiguous float32, one scaled float32 copy. On an accelerator that copy lies there
-    if it fills less than half of the free memory.
-
-    Parameters
-    ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-        The samples.
-    scaler : Scaler
-        Their scaling.
-    image_shape : tuple of 3 ints or None
-        Shape of one sample as the network sees it, None for vectors.
-    device : torch.device
-        Where batches go.
-    resident : bool, default=False
-        True when the rows are read many times.
-    """
-
-    def __init__(
-        self,
-        X: Any,
-        scaler: Scaler,
-        image_shape: tuple[int, ...] | None,
-        device: torch.device,
-        *,
-        resident: bool = False,
-    ) -> None:
-        self.X = X
-        self.scaler = scaler
-        self.sample_shape = image_shape or (X.shape[1],)
-        self.device = device
-        self._scaled: Tensor | None = None  # the copy
-        self._view: Tensor | None = None  # X itself, to be scaled batch by batch
-        if sp.issparse(X):
-            return
-        on_device = device.type == "cuda" and (
-            4 * X.shape[0] * X.shape[1] < torch.cuda.mem_get_info(device)[0] // 2
-        )
-        # one row counts as contiguous with strides of any sign, but torch takes no negative ones
-        viewable = X.dtype == np.float32 and X.flags.c_contiguous and min(X.strides) >= 0
-        if viewable and not (resident and on_device):
-            with warnings.catch_warnings():
-                # X may be read-only, and is only read
-                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                self._view = torch.from_numpy(X)
-            self._shift = torch.from_numpy(scaler.shift.astype(np.float32))
-            self._factor = torch.from_numpy(scaler.factor.astype(np.float32))
-        elif resident:
-            self._scaled = torch.empty(
-                X.shape, dtype=torch.float32, device=device if on_device else None
-            )
-            for rows in _row_chunks(*X.shape):
-                self._scaled[rows] = torch.from_numpy(scaler(X[rows]))
-
-    def __len__(self) -> int:
-        return int(self.X.shape[0])
-
-    def take(self, index: np.ndarray) -> Tensor:
-        """The samples at `index`, of shape ``(len(index), *sample_shape)``."""
-        # index_select: on CPU, brackets take twice as long
-        if self._scaled is not None:
-            batch = self._scaled.index_select(0, torch.from_numpy(index).to(self._scaled.device))
-        elif self._view is not None:
-            batch = self._view.index_select(0, torch.from_numpy(index))
-            batch.sub_(self._shift).mul_(self._factor)
-        else:
-            rows = self.X[index]
-            batch = torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))
-        return batch.to(self.device).view(-1, *self.sample_shape)
-
-    def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
-        """All samples in order, as (rows, batch), every batch of the same size."""
-        for start in range(0, len(self), INFERENCE_BATCH):
-            rows = slice(start, min(start + INFERENCE_BATCH, len(self)))
-            batch = self.take(np.arange(rows.start, rows.stop))
-            missing = INFERENCE_BATCH - len(batch)
-            if missing:
-                batch = torch.cat([batch, batch.new_zeros(missing, *self.sample_shape)])
-            yield rows, batch

@@ -23,10 +23,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import BaseDeepClusterer
-from ._data import _column_statistics
-from ._sklearn import Interval, StrOptions, check_matplotlib_support, validate_params
-from .nn import DissimilarityMixture, SpectralAssignment
+from .._data.scaling import column_statistics
+from .._sklearn import Interval, StrOptions, check_matplotlib_support, validate_params
+from ..base import BaseDeepClusterer
+from ..nn import DissimilarityMixture, SpectralAssignment
 
 __all__ = [
     "ClusterGalleryDisplay",
@@ -809,7 +809,7 @@ class ClusterGalleryDisplay:
             others = total - np.nan_to_num(means) * sizes[:, None]
             means = means - others / np.maximum(rest, 1)[:, None]
         if kind == "table":
-            *_, shift, variance = _column_statistics(X)
+            *_, shift, variance = column_statistics(X)
             factor = 1.0 / np.sqrt(np.where(variance > 0, variance, 1.0))
             means = (means - shift) * factor
 

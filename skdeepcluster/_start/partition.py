@@ -4,7 +4,6 @@ Fine-tuning an embedding sharpens the clusters it starts from and does not repai
 the start decides. Shared by the estimators; nothing here sees a label.
 """
 
-import math
 import warnings
 from collections.abc import Callable
 from itertools import combinations
@@ -13,23 +12,19 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.cluster import KMeans, SpectralClustering
-from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
-from sklearn.neighbors import NearestNeighbors, kneighbors_graph
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ._data import INFERENCE_BATCH, Rows
-from ._phases import Run
-from .dissimilarities import Dissimilarity
-from .nn import StudentTAssignment
+from .._data.rows import INFERENCE_BATCH, Rows
+from .._engine.phases import Run
+from ..dissimilarities import Dissimilarity
+from ..nn import StudentTAssignment
+from .judge import MAX_ROWS, normalized_cut
+from .neighbors import MANY_ROWS, neighbor_graph, rows_as_features, smooth_on_graph, some_rows
 
-_MAX_ROWS = 10_000  # that start partitions are computed on, and judged
-_BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors are taken for text
-# among which neighbours are looked for, as the search is quadratic, that k-means starts from, and
-# that a singular value decomposition is of
-_MANY_ROWS = 20_000
 _TINY = float(np.finfo(np.float32).tiny)
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
 _SPECTRAL_ROWS = 2_000  # of a spectral start
@@ -37,201 +32,6 @@ _SPECTRAL_ROWS = 2_000  # of a spectral start
 # samples lie in, more reach across the gap of 300 or 400 rows
 _SPECTRAL_REACH = 1.25
 _CONTRACTIONS = 5
-_SPARSE_WIDTH = 50  # dimensions that neighbours of sparse samples are looked for in
-
-
-def input_graph(
-    rows: Rows, random_state: np.random.RandomState
-) -> tuple[np.ndarray, sp.csr_array] | None:
-    """Neighbour graph of (at most 10 000 of) the samples as they came in; None for text.
-
-    Neighbours among bags of words share a topic less often than a cluster of the embedding
-    does: on R8 the partition of the smallest cut had ACC .38, k-means on the embedding .55 to .62.
-
-    Parameters
-    ----------
-    rows : Rows
-        The samples.
-    random_state : numpy.random.RandomState
-        Draws the sample of rows.
-
-    Returns
-    -------
-    index : ndarray of shape (s,)
-        The rows that are nodes.
-    graph : CSR array of shape (s, s)
-        Symmetric; 1 where either is among the 5 nearest neighbours of the other.
-    """
-    if is_bag_of_words(rows):
-        return None
-    index = _some_rows(rows, _MAX_ROWS, random_state)
-    return index, neighbor_graph(rows_as_features(rows, index, random_state), n_neighbors=5)
-
-
-def is_bag_of_words(rows: Rows) -> bool:
-    """Whether the samples are vectors of which less than 5 % of the entries are not zero."""
-    stored = rows.X.count_nonzero() if sp.issparse(rows.X) else np.count_nonzero(rows.X)
-    share = stored / (rows.X.shape[0] * rows.X.shape[1])
-    return len(rows.sample_shape) == 1 and bool(share < _BAG_OF_WORDS)
-
-
-def _some_rows(rows: Rows, most: int, random_state: np.random.RandomState) -> np.ndarray:
-    """Numbers of at most so many rows, in order."""
-    if len(rows) <= most:
-        return np.arange(len(rows))
-    return np.sort(random_state.choice(len(rows), most, replace=False))
-
-
-def rows_as_features(
-    rows: Rows, index: np.ndarray, random_state: np.random.RandomState
-) -> np.ndarray:
-    """Samples for a search of neighbours: scaled, and wide sparse ones in 50 dimensions.
-
-    Parameters
-    ----------
-    rows : Rows
-        The samples.
-    index : ndarray of shape (s,)
-        Which of them.
-    random_state : numpy.random.RandomState
-        Of the truncated singular value decomposition of sparse samples.
-
-    Returns
-    -------
-    ndarray of shape (s, m)
-    """
-    if not sp.issparse(rows.X) or rows.X.shape[1] <= _SPARSE_WIDTH:
-        features: np.ndarray = rows.take(index).flatten(1).cpu().numpy()
-        return features
-
-    def scaled(part: np.ndarray) -> sp.csr_array:
-        return rows.X[part].multiply(rows.scaler.factor).tocsr()
-
-    svd = TruncatedSVD(min(_SPARSE_WIDTH, len(index) - 1), random_state=random_state)
-    with np.errstate(invalid="ignore"):  # the share of the variance that samples without one have
-        if len(index) <= _MANY_ROWS:
-            reduced: np.ndarray = svd.fit_transform(scaled(index))
-            return reduced
-        svd.fit(scaled(random_state.choice(index, _MANY_ROWS, replace=False)))
-    parts = np.array_split(index, math.ceil(len(index) / _MANY_ROWS))
-    return np.concatenate([svd.transform(scaled(part)).astype(np.float32) for part in parts])
-
-
-def nearest_neighbors(
-    features: np.ndarray, n_neighbors: int, random_state: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest other rows of each row, in time that grows linearly from 20 000 rows on.
-
-    Among more rows the search is approximate, by pynndescent where that is installed, else it is
-    exact among 20 000 of them.
-
-    Parameters
-    ----------
-    features : ndarray of shape (n, m)
-        Points.
-    n_neighbors : int
-        At most n - 1, or so many are found.
-    random_state : numpy.random.RandomState
-        Draws the rows among which many rows are looked for, or seeds the approximate search.
-
-    Returns
-    -------
-    distances : ndarray of shape (n, n_neighbors)
-        Euclidean, ascending.
-    index : int64 ndarray of shape (n, n_neighbors)
-    """
-    n = len(features)
-    n_neighbors = min(n_neighbors, n - 1)
-    if n <= _MANY_ROWS:
-        found: tuple[np.ndarray, np.ndarray]
-        found = NearestNeighbors(n_neighbors=n_neighbors).fit(features).kneighbors()
-        return found
-    try:
-        from pynndescent import NNDescent
-
-        graph = NNDescent(features, n_neighbors=n_neighbors + 1, random_state=random_state)
-        index, distances = graph.neighbor_graph
-    except ImportError:
-        some = np.sort(random_state.choice(n, _MANY_ROWS, replace=False))
-        nearest = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(features[some])
-        distances, among = nearest.kneighbors(features)
-        index = some[among]
-    # each row loses itself, or the last of its neighbours where it is not among them
-    lost = index == np.arange(n)[:, None]
-    lost[~lost.any(axis=1), -1] = True
-    shape = (n, n_neighbors)
-    return distances[~lost].reshape(shape), index[~lost].astype(np.int64).reshape(shape)
-
-
-def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:
-    """Symmetric graph that joins each row to its nearest neighbours.
-
-    Parameters
-    ----------
-    features : ndarray of shape (n, m)
-        Points.
-    n_neighbors : int
-        Neighbours a row, at most n - 1.
-
-    Returns
-    -------
-    CSR array of shape (n, n), entries 0 or 1
-    """
-    n_neighbors = min(n_neighbors, len(features) - 1)
-    graph = kneighbors_graph(features, n_neighbors, mode="connectivity", include_self=False)
-    return sp.csr_array(graph.maximum(graph.T))
-
-
-def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> float:
-    """Share of its edges that a cluster sends outside, summed over clusters.
-
-    Shi and Malik 2000, equation 2 for k clusters; an empty cluster counts 1, so that a
-    collapsed partition is the worst, not the best.
-
-    Parameters
-    ----------
-    graph : CSR array of shape (n, n)
-        Symmetric neighbour graph.
-    labels : int ndarray of shape (n,)
-        A partition.
-    n_clusters : int
-        Clusters that were asked for.
-
-    Returns
-    -------
-    float in [0, n_clusters], the lower the better
-    """
-    member = sp.csr_array(
-        (np.ones(len(labels)), (np.arange(len(labels)), labels)), (len(labels), n_clusters)
-    )
-    weight = (member.T @ graph @ member).toarray()  # (k, k)
-    volume = weight.sum(axis=1)
-    kept = np.divide(weight.diagonal(), volume, out=np.zeros(n_clusters), where=volume > 0)
-    return float(n_clusters - kept.sum())
-
-
-def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
-    """Average each embedding with those of its 10 nearest neighbours, again and again.
-
-    ``Z <- (Z + P Z) / 2`` with the random-walk matrix P of the directed neighbour graph. It
-    contracts clusters that are manifolds, which k-means would cut.
-
-    Parameters
-    ----------
-    Z : ndarray of shape (n, m)
-        Embeddings.
-    n_steps : int, default=20
-        Rounds of averaging.
-
-    Returns
-    -------
-    ndarray of shape (n, m)
-    """
-    n_neighbors = min(10, len(Z) - 1)
-    walk = kneighbors_graph(Z, n_neighbors, mode="connectivity", include_self=False) / n_neighbors
-    for _ in range(n_steps):
-        Z = 0.5 * (Z + walk @ Z)
-    return Z
 
 
 def spectral_partition(
@@ -258,7 +58,7 @@ def spectral_partition(
         Labels; a row outside of the sample takes that of its nearest row inside.
     """
     features = rows_as_features(rows, np.arange(len(rows)), random_state)
-    index = _some_rows(rows, _SPECTRAL_ROWS, random_state)
+    index = some_rows(rows, _SPECTRAL_ROWS, random_state)
     points = features[index]
     if len(points) <= n_clusters:
         return np.arange(len(rows)) % len(points)  # as many eigenvectors do not exist
@@ -368,8 +168,8 @@ def best_k_means(
     with warnings.catch_warnings():
         # of duplicated samples; fit says so of the labels it ends with
         warnings.simplefilter("ignore", ConvergenceWarning)
-        if len(features) > _MANY_ROWS:
-            some = random_state.choice(len(features), _MANY_ROWS, replace=False)
+        if len(features) > MANY_ROWS:
+            some = random_state.choice(len(features), MANY_ROWS, replace=False)
             centers = k_means.fit(features[some]).cluster_centers_
             k_means.set_params(init=centers, n_init=1)
         return k_means.fit(features)
@@ -402,8 +202,8 @@ def seed_centers(
     tensor of shape (n_clusters, m)
     """
     points = torch.from_numpy(Z)
-    if len(points) > _MAX_ROWS:
-        points = points[random_state.choice(len(points), _MAX_ROWS, replace=False)]
+    if len(points) > MAX_ROWS:
+        points = points[random_state.choice(len(points), MAX_ROWS, replace=False)]
     best, least = points[:n_clusters], np.inf
     for _ in range(_K_MEANS_RUNS):
         chosen = [random_state.randint(len(points))]

@@ -11,8 +11,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from ._data import Rows
-from ._phases import Batch, Phase, Run, Step
+from .._data.rows import Rows
+from .phases import Batch, Phase, Run, Step
 
 
 def check_callbacks(callbacks: Sequence[Any] | None) -> list[Any]:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ._data import Rows
-from .nn import glorot_
+from .._data.rows import Rows
+from ..nn import glorot_
 
 _WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
 

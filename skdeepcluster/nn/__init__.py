@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, normalize, pad
 
-from .dissimilarities import Dissimilarity, log_determinants
-from .functional import (
+from ..dissimilarities import Dissimilarity, log_determinants
+from ..functional import (
     entropy,
     gaussian_divergence,
     orthonormalizer,

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._data import Rows
-from ._distributed import Processes
-from .functional import constant
+from .._data.rows import Rows
+from ..functional import constant
+from .processes import Processes
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,17 @@ from sklearn.utils import ClassifierTags, Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory
 from torch import Tensor, nn
 
-from ._architecture import build_autoencoder
-from ._checkpoint import Checkpoint, hashes
-from ._data import Rows, Scaler, check_X, resolve_image_shape
-from ._device import local_torch_seed, resolve_device, use_bfloat16
-from ._distributed import LAUNCHED, Processes
-from ._net import check_callbacks
-from ._partition import input_graph, is_bag_of_words, normalized_cut
-from ._phases import Phase, Run, forward_batches
+from ._data.door import check_X, resolve_image_shape
+from ._data.kind import is_bag_of_words
+from ._data.rows import Rows
+from ._data.scaling import Scaler
+from ._engine.architecture import build_autoencoder
+from ._engine.checkpoint import Checkpoint, hashes
+from ._engine.device import local_torch_seed, resolve_device, use_bfloat16
+from ._engine.net import check_callbacks
+from ._engine.phases import Phase, Run, forward_batches
+from ._engine.processes import LAUNCHED, Processes
+from ._engine.trainer import InterruptedTraining, Progress, Trainer, warn_collapse
 from ._sklearn import (
     ClassNamePrefixFeaturesOutMixin,
     HasMethods,
@@ -35,8 +38,13 @@ from ._sklearn import (
     StrOptions,
     _fit_context,
 )
-from ._start import OVERCLUSTER_UPDATES, PRETRAIN_UPDATES, overclustered_round, pretraining
-from ._training import InterruptedTraining, Progress, Trainer, warn_collapse
+from ._start.judge import input_graph, normalized_cut
+from ._start.pretraining import (
+    OVERCLUSTER_UPDATES,
+    PRETRAIN_UPDATES,
+    overclustered_round,
+    pretraining,
+)
 from .augment import random_affine, random_crop, random_masking
 from .nn import StudentTAssignment, conv_autoencoder, mlp_autoencoder
 

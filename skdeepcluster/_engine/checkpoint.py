@@ -13,8 +13,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from ._encoding import decode, encode, intact, pack, require_safetensors, unpack, write
-from ._version import __version__
+from .._encoding import decode, encode, intact, pack, require_safetensors, unpack, write
+from .._version import __version__
 
 _FORMAT = "skdeepcluster checkpoint"
 # between two writes: so many, or so many times what a write takes where that is more than one

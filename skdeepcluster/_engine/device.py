@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from ._data import Rows
-from ._distributed import LAUNCHED, launched_device
+from .._data.rows import Rows
+from .processes import LAUNCHED, launched_device
 
 _NARROWEST_BFLOAT16 = 5  # pixels a side; see use_bfloat16
 

@@ -1,0 +1,1 @@
+"""Data: validation, scaling, and batches."""

@@ -1,0 +1,102 @@
+"""Scaled samples on a device, taken in batches."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .scaling import Scaler, row_chunks
+
+# Rows of one inference batch. float32 answers depend on the shape of the matrix product
+# in their last bits, so every batch is padded to this size and a row's answer does not
+# depend on the company it comes in.
+INFERENCE_BATCH = 256
+
+
+class Rows(Dataset):  # type: ignore[type-arg]
+    """Scaled float32 samples on a device, taken by index.
+
+    Nothing is resident beyond `X` and, when `resident` and `X` is neither sparse nor
+    contiguous float32, one scaled float32 copy. On an accelerator that copy lies there
+    if it fills less than half of the free memory.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        The samples.
+    scaler : Scaler
+        Their scaling.
+    image_shape : tuple of 3 ints or None
+        Shape of one sample as the network sees it, None for vectors.
+    device : torch.device
+        Where batches go.
+    resident : bool, default=False
+        True when the rows are read many times.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        scaler: Scaler,
+        image_shape: tuple[int, ...] | None,
+        device: torch.device,
+        *,
+        resident: bool = False,
+    ) -> None:
+        self.X = X
+        self.scaler = scaler
+        self.sample_shape = image_shape or (X.shape[1],)
+        self.device = device
+        self._scaled: Tensor | None = None  # the copy
+        self._view: Tensor | None = None  # X itself, to be scaled batch by batch
+        if sp.issparse(X):
+            return
+        on_device = device.type == "cuda" and (
+            4 * X.shape[0] * X.shape[1] < torch.cuda.mem_get_info(device)[0] // 2
+        )
+        # one row counts as contiguous with strides of any sign, but torch takes no negative ones
+        viewable = X.dtype == np.float32 and X.flags.c_contiguous and min(X.strides) >= 0
+        if viewable and not (resident and on_device):
+            with warnings.catch_warnings():
+                # X may be read-only, and is only read
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                self._view = torch.from_numpy(X)
+            self._shift = torch.from_numpy(scaler.shift.astype(np.float32))
+            self._factor = torch.from_numpy(scaler.factor.astype(np.float32))
+        elif resident:
+            self._scaled = torch.empty(
+                X.shape, dtype=torch.float32, device=device if on_device else None
+            )
+            for rows in row_chunks(*X.shape):
+                self._scaled[rows] = torch.from_numpy(scaler(X[rows]))
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    def take(self, index: np.ndarray) -> Tensor:
+        """The samples at `index`, of shape ``(len(index), *sample_shape)``."""
+        # index_select: on CPU, brackets take twice as long
+        if self._scaled is not None:
+            batch = self._scaled.index_select(0, torch.from_numpy(index).to(self._scaled.device))
+        elif self._view is not None:
+            batch = self._view.index_select(0, torch.from_numpy(index))
+            batch.sub_(self._shift).mul_(self._factor)
+        else:
+            rows = self.X[index]
+            batch = torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))
+        return batch.to(self.device).view(-1, *self.sample_shape)
+
+    def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
+        """All samples in order, as (rows, batch), every batch of the same size."""
+        for start in range(0, len(self), INFERENCE_BATCH):
+            rows = slice(start, min(start + INFERENCE_BATCH, len(self)))
+            batch = self.take(np.arange(rows.start, rows.stop))
+            missing = INFERENCE_BATCH - len(batch)
+            if missing:
+                batch = torch.cat([batch, batch.new_zeros(missing, *self.sample_shape)])
+            yield rows, batch

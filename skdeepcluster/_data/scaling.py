@@ -1,0 +1,106 @@
+"""How samples are scaled inside: an affine map of the features, fixed in fit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
+
+_CHUNK_BYTES = 1 << 24  # what scaling and its statistics may hold at a time
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """An affine map of the features, fixed in fit: ``(x - shift) * factor``.
+
+    Attributes
+    ----------
+    kind : {"global", "standard", "none"}
+        What was asked for, "auto" resolved.
+    shift, factor : float64 ndarrays of shape (1,) or (n_features,)
+        The map.
+    """
+
+    kind: str
+    shift: np.ndarray
+    factor: np.ndarray
+
+    @classmethod
+    def fit(cls, X: Any, kind: str, *, images: bool) -> Self:
+        """Choose the map for `X`; `kind` is the parameter ``scaling`` of the estimators."""
+        if kind == "none":
+            return cls(kind, np.zeros(1), np.ones(1))
+        low, high, mean, variance = column_statistics(X)
+        if kind == "auto":
+            one_unit = images or sp.issparse(X) or _one_unit(high - low)
+            kind = "global" if one_unit else "standard"
+        if kind == "standard":
+            return cls(kind, mean, _inverse(np.sqrt(variance)))
+        # one factor for all: distances keep their meaning, and the mean square of an entry
+        # is 1, which a reconstruction loss needs and rows of norm 1 do not have
+        factor = _inverse(np.sqrt(np.atleast_1d(variance.mean())))
+        # the background of an image stays 0, which is what convolutions pad with
+        return cls(kind, np.atleast_1d(low.min()) if images else mean, factor)
+
+    def __call__(self, chunk: np.ndarray) -> np.ndarray:
+        """Scaled float32 rows; the arithmetic is that of the wider of dtype and float32."""
+        wide = chunk.dtype.kind in "iu" or chunk.dtype.itemsize > 4
+        dtype = np.float64 if wide else np.float32
+        # inference tells which sample is too far from those of fit
+        with np.errstate(over="ignore"):
+            scaled = np.subtract(chunk, self.shift.astype(dtype), dtype=dtype)
+            scaled *= self.factor.astype(dtype)
+            rows: np.ndarray = scaled.astype(np.float32, copy=False)
+        return rows
+
+    def inverse(self, rows: np.ndarray) -> np.ndarray:
+        """Rows in the user's units, float64."""
+        factor = np.where(self.factor == 0.0, 1.0, self.factor)
+        restored: np.ndarray = np.where(self.factor == 0.0, 0.0, rows / factor) + self.shift
+        return restored
+
+
+def column_statistics(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Minimum, maximum, mean and variance of each column, float64, in bounded memory."""
+    if sp.issparse(X):
+        low, high = (np.asarray(bound, dtype=np.float64) for bound in min_max_axis(X, axis=0))
+        # squares of large or small float32 values are not in its range
+        mean, variance = mean_variance_axis(X.astype(np.float64, copy=False), axis=0)
+        return low, high, mean, variance
+    n, d = X.shape
+    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+    origin = X[0].astype(np.float64)  # moments about a row: no cancellation at large offsets
+    total, total_square = np.zeros(d), np.zeros(d)
+    for rows in row_chunks(n, d):
+        chunk = X[rows] - origin
+        total += chunk.sum(axis=0)
+        total_square += np.square(chunk).sum(axis=0)
+    variance = np.maximum(total_square / n - np.square(total / n), 0.0)
+    # rounding noise around a constant is no signal
+    variance[high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))] = 0.0
+    return low, high, origin + total / n, variance
+
+
+def _inverse(deviation: np.ndarray) -> np.ndarray:
+    """1 / deviation, and 0 for what is constant, or as good as that in float32."""
+    varies = deviation > np.finfo(np.float32).tiny  # of smaller ones the inverse may overflow
+    inverse: np.ndarray = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+    return inverse
+
+
+def _one_unit(spread: np.ndarray) -> bool:
+    """Whether columns seem to be measured in one unit, as pixels or coordinates are.
+
+    Three quarters of the columns that vary span a tenth of the widest column or more.
+    """
+    varying = spread[spread > 0.0]
+    if not len(varying):
+        return True
+    return bool(np.quantile(varying, 0.25, method="lower") >= 0.1 * varying.max())
+
+
+def row_chunks(n: int, d: int) -> Iterator[slice]:
+    size = max(1, _CHUNK_BYTES // (8 * d))
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))

@@ -1,0 +1,66 @@
+"""The label-free judge of partitions: the normalised cut of the samples' neighbour graph."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._data.kind import is_bag_of_words
+from .._data.rows import Rows
+from .neighbors import neighbor_graph, rows_as_features, some_rows
+
+MAX_ROWS = 10_000  # that start partitions are computed on, and judged
+
+
+def input_graph(
+    rows: Rows, random_state: np.random.RandomState
+) -> tuple[np.ndarray, sp.csr_array] | None:
+    """Neighbour graph of (at most 10 000 of) the samples as they came in; None for text.
+
+    Neighbours among bags of words share a topic less often than a cluster of the embedding
+    does: on R8 the partition of the smallest cut had ACC .38, k-means on the embedding .55 to .62.
+
+    Parameters
+    ----------
+    rows : Rows
+        The samples.
+    random_state : numpy.random.RandomState
+        Draws the sample of rows.
+
+    Returns
+    -------
+    index : ndarray of shape (s,)
+        The rows that are nodes.
+    graph : CSR array of shape (s, s)
+        Symmetric; 1 where either is among the 5 nearest neighbours of the other.
+    """
+    if is_bag_of_words(rows):
+        return None
+    index = some_rows(rows, MAX_ROWS, random_state)
+    return index, neighbor_graph(rows_as_features(rows, index, random_state), n_neighbors=5)
+
+
+def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> float:
+    """Share of its edges that a cluster sends outside, summed over clusters.
+
+    Shi and Malik 2000, equation 2 for k clusters; an empty cluster counts 1, so that a
+    collapsed partition is the worst, not the best.
+
+    Parameters
+    ----------
+    graph : CSR array of shape (n, n)
+        Symmetric neighbour graph.
+    labels : int ndarray of shape (n,)
+        A partition.
+    n_clusters : int
+        Clusters that were asked for.
+
+    Returns
+    -------
+    float in [0, n_clusters], the lower the better
+    """
+    member = sp.csr_array(
+        (np.ones(len(labels)), (np.arange(len(labels)), labels)), (len(labels), n_clusters)
+    )
+    weight = (member.T @ graph @ member).toarray()  # (k, k)
+    volume = weight.sum(axis=1)
+    kept = np.divide(weight.diagonal(), volume, out=np.zeros(n_clusters), where=volume > 0)
+    return float(n_clusters - kept.sum())

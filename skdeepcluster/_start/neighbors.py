@@ -1,0 +1,146 @@
+"""Nearest neighbours of samples and embeddings, and graphs of them."""
+
+import math
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.decomposition import TruncatedSVD
+from sklearn.neighbors import NearestNeighbors, kneighbors_graph
+
+from .._data.rows import Rows
+
+# among which neighbours are looked for, as the search is quadratic, that k-means starts from, and
+# that a singular value decomposition is of
+MANY_ROWS = 20_000
+_SPARSE_WIDTH = 50  # dimensions that neighbours of sparse samples are looked for in
+
+
+def some_rows(rows: Rows, most: int, random_state: np.random.RandomState) -> np.ndarray:
+    """Numbers of at most so many rows, in order."""
+    if len(rows) <= most:
+        return np.arange(len(rows))
+    return np.sort(random_state.choice(len(rows), most, replace=False))
+
+
+def rows_as_features(
+    rows: Rows, index: np.ndarray, random_state: np.random.RandomState
+) -> np.ndarray:
+    """Samples for a search of neighbours: scaled, and wide sparse ones in 50 dimensions.
+
+    Parameters
+    ----------
+    rows : Rows
+        The samples.
+    index : ndarray of shape (s,)
+        Which of them.
+    random_state : numpy.random.RandomState
+        Of the truncated singular value decomposition of sparse samples.
+
+    Returns
+    -------
+    ndarray of shape (s, m)
+    """
+    if not sp.issparse(rows.X) or rows.X.shape[1] <= _SPARSE_WIDTH:
+        features: np.ndarray = rows.take(index).flatten(1).cpu().numpy()
+        return features
+
+    def scaled(part: np.ndarray) -> sp.csr_array:
+        return rows.X[part].multiply(rows.scaler.factor).tocsr()
+
+    svd = TruncatedSVD(min(_SPARSE_WIDTH, len(index) - 1), random_state=random_state)
+    with np.errstate(invalid="ignore"):  # the share of the variance that samples without one have
+        if len(index) <= MANY_ROWS:
+            reduced: np.ndarray = svd.fit_transform(scaled(index))
+            return reduced
+        svd.fit(scaled(random_state.choice(index, MANY_ROWS, replace=False)))
+    parts = np.array_split(index, math.ceil(len(index) / MANY_ROWS))
+    return np.concatenate([svd.transform(scaled(part)).astype(np.float32) for part in parts])
+
+
+def nearest_neighbors(
+    features: np.ndarray, n_neighbors: int, random_state: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest other rows of each row, in time that grows linearly from 20 000 rows on.
+
+    Among more rows the search is approximate, by pynndescent where that is installed, else it is
+    exact among 20 000 of them.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, m)
+        Points.
+    n_neighbors : int
+        At most n - 1, or so many are found.
+    random_state : numpy.random.RandomState
+        Draws the rows among which many rows are looked for, or seeds the approximate search.
+
+    Returns
+    -------
+    distances : ndarray of shape (n, n_neighbors)
+        Euclidean, ascending.
+    index : int64 ndarray of shape (n, n_neighbors)
+    """
+    n = len(features)
+    n_neighbors = min(n_neighbors, n - 1)
+    if n <= MANY_ROWS:
+        found: tuple[np.ndarray, np.ndarray]
+        found = NearestNeighbors(n_neighbors=n_neighbors).fit(features).kneighbors()
+        return found
+    try:
+        from pynndescent import NNDescent
+
+        graph = NNDescent(features, n_neighbors=n_neighbors + 1, random_state=random_state)
+        index, distances = graph.neighbor_graph
+    except ImportError:
+        some = np.sort(random_state.choice(n, MANY_ROWS, replace=False))
+        nearest = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(features[some])
+        distances, among = nearest.kneighbors(features)
+        index = some[among]
+    # each row loses itself, or the last of its neighbours where it is not among them
+    lost = index == np.arange(n)[:, None]
+    lost[~lost.any(axis=1), -1] = True
+    shape = (n, n_neighbors)
+    return distances[~lost].reshape(shape), index[~lost].astype(np.int64).reshape(shape)
+
+
+def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:
+    """Symmetric graph that joins each row to its nearest neighbours.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, m)
+        Points.
+    n_neighbors : int
+        Neighbours a row, at most n - 1.
+
+    Returns
+    -------
+    CSR array of shape (n, n), entries 0 or 1
+    """
+    n_neighbors = min(n_neighbors, len(features) - 1)
+    graph = kneighbors_graph(features, n_neighbors, mode="connectivity", include_self=False)
+    return sp.csr_array(graph.maximum(graph.T))
+
+
+def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
+    """Average each embedding with those of its 10 nearest neighbours, again and again.
+
+    ``Z <- (Z + P Z) / 2`` with the random-walk matrix P of the directed neighbour graph. It
+    contracts clusters that are manifolds, which k-means would cut.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, m)
+        Embeddings.
+    n_steps : int, default=20
+        Rounds of averaging.
+
+    Returns
+    -------
+    ndarray of shape (n, m)
+    """
+    n_neighbors = min(10, len(Z) - 1)
+    walk = kneighbors_graph(Z, n_neighbors, mode="connectivity", include_self=False) / n_neighbors
+    for _ in range(n_steps):
+        Z = 0.5 * (Z + walk @ Z)
+    return Z

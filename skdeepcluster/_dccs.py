@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -16,12 +16,22 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
 from ._data.rows import INFERENCE_BATCH, Rows
-from ._engine.phases import Batch, Phase, Run, Step
-from ._sklearn import Interval, StrOptions
-from ._start.neighbors import nearest_neighbors, rows_as_features
-from ._start.partition import start_partition
+from ._engine.method import unchanged
+from ._engine.model import FittedModel
+from ._start.views import input_neighbors, partition_to_imitate, view_pretraining
 from .augment import random_crop, random_masking, random_photo, random_swap
-from .base import Augmentation, BaseDeepClusterer, answer_dtype
+from .base import (
+    BaseDeepClusterer,
+    Batch,
+    Data,
+    Interval,
+    Phase,
+    Plan,
+    Run,
+    Step,
+    StrOptions,
+    labels_stable,
+)
 from .functional import (
     constant,
     contrastive_loss,
@@ -30,7 +40,6 @@ from .functional import (
     gradient_penalty,
     jensen_shannon_loss,
     kl_divergence,
-    one_cycle,
     reconstruction_error,
     softmax_divergence,
 )
@@ -335,18 +344,19 @@ class DCCS(BaseDeepClusterer):
         "critic_units": (1024, 512),
         "architecture": partial(category_style_autoencoder, width=64),
         "scaling": "none",
-        "augmentation": partial(random_crop, least_area=0.4, rotation=0.0, elastic=0.0),
+        "augmentation": partial(
+            random_crop, least_area=0.4, rotation=0.0, elastic=0.0, pixel_range=(-1.0, 1.0)
+        ),
         "init": None,
         "max_epochs": 3000,
         "batch_size": 64,
-        "learning_rate": 6e-4,
+        "learning_rate": 1e-4,
         "learning_rate_schedule": "constant",
         "tol": 0.0,
         "precision": "32",
     }
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDeepClusterer._parameter_constraints,
+    parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "mutual_information": [StrOptions({"discriminator", "decoder"}), None],
         "information_weight": [Interval(Real, 0, None, closed="left")],
         "adversarial_weight": [Interval(Real, 0, None, closed="left")],
@@ -366,8 +376,8 @@ class DCCS(BaseDeepClusterer):
         ],
         "init": [StrOptions({"auto", "graph", "k-means", "spectral"}), None],
     }
-    _not_in_pretraining = (
-        BaseDeepClusterer._not_in_pretraining - {"n_clusters"}  # the encoder gives their logits
+    not_in_pretraining = (
+        BaseDeepClusterer.not_in_pretraining - {"n_clusters"}  # the encoder gives their logits
     ) | {
         "mutual_information",
         "information_weight",
@@ -379,18 +389,21 @@ class DCCS(BaseDeepClusterer):
         "critic_units",
         "cluster_prior",
     }
-    _fixed_in_warm_start = (
-        *BaseDeepClusterer._fixed_in_warm_start,
+    fixed_parameters = BaseDeepClusterer.fixed_parameters | {
         "mutual_information",
         "critic_units",
         "cluster_prior",
         "preprocessing",
-    )
-    _start_decides = True
-    _shortest_epoch = 3
-    _image_augmentation = "crop"
-    _small_image = 0
-    _vector_init, _image_init = "spectral", "graph"
+        "init",
+    }
+    start_decides = True
+    augmentations: ClassVar[Mapping[str, Callable[..., Tensor]]] = {
+        **BaseDeepClusterer.augmentations,
+        "photo": random_photo,
+        "swap": random_swap,
+        "masking": partial(random_masking, share=_DROPPED),
+        "adversarial": unchanged,  # needs the network
+    }
 
     def __init__(
         self,
@@ -465,313 +478,326 @@ class DCCS(BaseDeepClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
-    # ---------------------------------------------------------------- networks
-
-    def _builders(self) -> dict[str, Callable[..., tuple[nn.Module, nn.Module]]]:
-        preprocessing = "grayscale" if self.preprocessing == "auto" else self.preprocessing
-        return {
-            "mlp": partial(mlp_autoencoder, batch_norm=True),
-            "conv": partial(category_style_autoencoder, preprocessing=preprocessing),
-            "resnet": partial(residual_autoencoder, preprocessing=preprocessing),
+    @classmethod
+    def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
+        images, words = data.kind == "images", data.kind == "bag of words"
+        epochs = partial(data.epochs, batch_size=int(given["batch_size"]), shortest=3)
+        # batches that an update of the encoder takes
+        turn = 1 + (int(given["n_critic"]) if given["adversarial_weight"] else 0)
+        pretraining = _PRETRAIN_UPDATES if given["init"] is not None else _START_UPDATES * turn
+        return super().defaults(data, given) | {
+            "augmentation": "crop" if images else "masking" if words else "swap",
+            "n_components": min(_STYLE_WIDTH, max(10, data.n_features)),
+            "architecture": "conv" if images else "mlp",
+            "preprocessing": "grayscale",
+            "init": "graph" if images or words else "spectral",
+            "pretrain_epochs": epochs(pretraining),
+            "max_epochs": epochs(_CLUSTER_UPDATES * turn),
         }
 
-    def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        own = isinstance(self.architecture, str)
-        if self.preprocessing in ("grayscale", "sobel") and not (
-            own and isinstance(encoder, FeatureEncoder)
-        ):
-            raise ValueError(
-                f"preprocessing={self.preprocessing!r} is for images and the architectures 'conv' "
-                "and 'resnet': leave it at 'auto' here, or prepare X yourself."
-            )
-        if own and self.init is None:
+    @staticmethod
+    def encoder_width(plan: Plan) -> int:
+        return int(plan.n_clusters + plan.n_components)
+
+    @staticmethod
+    def architectures(plan: Plan) -> dict[str, Callable[..., tuple[nn.Module, nn.Module]]]:
+        return {
+            "mlp": partial(mlp_autoencoder, batch_norm=True),
+            "conv": partial(category_style_autoencoder, preprocessing=plan.preprocessing),
+            "resnet": partial(residual_autoencoder, preprocessing=plan.preprocessing),
+        }
+
+    @staticmethod
+    def make_module(plan: Plan, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
+        own = isinstance(plan.architecture, str)
+        _refuse_preprocessing(plan, own and isinstance(encoder, FeatureEncoder))
+        _check_critic_units(plan)
+        if own and plan.init is None:
             # even categories to begin with: training is to decide them, not chance
             last = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
             with torch.no_grad():
-                last.weight[: self.n_clusters] *= _EVEN
-        if not self.critic_units or not all(
-            isinstance(width, Integral) and int(width) > 0 for width in self.critic_units
-        ):
-            raise ValueError(
-                f"critic_units={self.critic_units!r} must hold positive integers, at least one, "
-                "for instance (256, 128)."
-            )
-        critic = Critic(self._width(), self.critic_units)
+                last.weight[: plan.n_clusters] *= _EVEN
+        width = DCCS.encoder_width(plan)
         discriminator = None
-        if self.mutual_information == "discriminator":
-            shape = self.image_shape_ or (self.n_features_in_,)
-            n_features = _feature_width(encoder, shape)
-            discriminator = Critic(n_features + self._width(), self.critic_units)
+        if plan.mutual_information == "discriminator":
+            n_features = _feature_width(encoder, plan.data.sample_shape)
+            discriminator = Critic(n_features + width, plan.critic_units)
         return CategoryStyleNetwork(
             encoder,
             decoder,
-            critic,
+            Critic(width, plan.critic_units),
             discriminator,
-            self._prior(),
-            style_length=None if self.init is None else _STYLE_LENGTH,
+            _first_prior(plan),
+            style_length=None if plan.init is None else _STYLE_LENGTH,
         )
 
-    def _prior(self) -> Tensor:
-        """Probabilities of the categories, before anything is known of them."""
-        if isinstance(self.cluster_prior, str):
-            return torch.full((self.n_clusters,), 1.0 / self.n_clusters)
-        try:
-            prior = np.asarray(self.cluster_prior, dtype=np.float64)
-        except (TypeError, ValueError):
-            prior = np.empty(0)  # no numbers
-        valid = prior.shape == (self.n_clusters,) and bool((prior > 0).all())
-        if not valid or not math.isclose(prior.sum(), 1.0, rel_tol=1e-3):
-            raise ValueError(
-                f"cluster_prior={self.cluster_prior!r} must be 'uniform', 'estimated' or "
-                f"n_clusters={self.n_clusters} positive probabilities that sum to 1."
-            )
-        return torch.from_numpy(prior / prior.sum()).float()
-
-    def _width(self) -> int:
-        """Of category and style together."""
-        if self.n_components != "auto":
-            return int(self.n_clusters) + int(self.n_components)
-        n_features = math.prod(self.image_shape_ or (self.n_features_in_,))
-        return int(self.n_clusters) + min(_STYLE_WIDTH, max(10, n_features))
-
-    # ---------------------------------------------------------------- training
-
-    def _phases(self, n_samples: int) -> tuple[Phase, ...]:
-        annealed = self.learning_rate_schedule == "annealed"
-        rate = self._rate()
-        network = ["encoder", "decoder"]
-        if self.mutual_information == "discriminator":
-            network.append("discriminator")
-        steps = [Step("encoder", self._represent, trains=tuple(network), betas=_BETAS)]
-        if self.adversarial_weight:
-            critic = Step(
-                "critic",
-                self._criticise,
-                trains=("critic",),
-                repeat=int(self.n_critic),
-                betas=_BETAS,
-            )
-            steps.insert(0, critic)
-        turn = sum(step.repeat for step in steps)  # batches that an update of the encoder takes
-        epochs = self._epochs(self.max_epochs, _CLUSTER_UPDATES * turn, n_samples)
-        cluster = Phase(
-            "cluster",
-            epochs,
-            tuple(steps),
-            _ADVERSARIAL_RATE * rate,
-            schedule=cosine if annealed else constant,
-            refresh=self._look,
-            refresh_every=max(1, math.ceil(epochs / _LOOKS)),
-            stop=self._settled,
-            whole_batches=True,
-            guarded=self.init is not None,  # from nothing, categories come and go
-        )
-        if self.init is None:
-            if self.n_init == 1:
-                return (cluster,)
-            epochs = self._epochs(self.pretrain_epochs, _START_UPDATES * turn, n_samples)
+    @staticmethod
+    def make_phases(plan: Plan) -> tuple[Phase, ...]:
+        cluster = _adversarial_phase(plan)
+        if plan.init is None and plan.n_init == 1:
+            return (cluster,)
+        if plan.init is None:
             start = dataclasses.replace(
-                cluster, name="start", epochs=epochs, schedule=constant, refresh=None, stop=None
+                cluster,
+                name="start",
+                epochs=plan.pretrain_epochs,
+                schedule=constant,
+                refresh=None,
+                stop=None,
             )
             return start, cluster
-        epochs = self._epochs(self.pretrain_epochs, _PRETRAIN_UPDATES, n_samples)
-        pretrain = Phase(
-            "pretrain",
-            epochs,
-            (Step("encoder", self._tell_apart, trains=("encoder", "decoder")),),
-            rate,
-            schedule=one_cycle if annealed else constant,
-            whole_batches=True,
-            cached=True,
-        )
+        network = ("encoder", "decoder")
         imitate = Phase(
             "imitate",
-            math.ceil(epochs * _IMITATION_UPDATES / _PRETRAIN_UPDATES),
-            (Step("encoder", self._imitate, trains=("encoder", "decoder")),),
-            rate,
-            schedule=cosine if annealed else constant,
-            setup=self._start,
+            math.ceil(plan.pretrain_epochs * _IMITATION_UPDATES / _PRETRAIN_UPDATES),
+            (Step("encoder", _imitate, trains=network),),
+            plan.learning_rate,
+            schedule=plan.schedule(cosine),
+            setup=_start,
             whole_batches=True,
         )
-        return pretrain, imitate, cluster
+        return view_pretraining(plan, _tell_apart, network), imitate, cluster
 
-    def _constants(self, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
+    @staticmethod
+    def constants(plan: Plan, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
         """Neighbours in the input, and how far an adversarial view may go."""
-        augmentation = self._resolve_augmentation()
-        if self.image_shape_ is not None and augmentation not in (None, "adversarial"):
+        augmentation = plan.augmentation
+        if plan.data.kind == "images" and augmentation not in (None, "adversarial"):
             return {}
-        features = rows_as_features(rows, np.arange(len(rows)), random_state)
-        distances, index = nearest_neighbors(
-            features, max(int(self.n_neighbors), _FAR), random_state
-        )
+        count = max(int(plan.n_neighbors), _FAR)
+        distances, index = input_neighbors(rows, count, random_state)
         constants = {}
         # no more than a cluster of even size has
-        n_neighbors = min(int(self.n_neighbors), len(rows) // int(self.n_clusters) - 1)
+        n_neighbors = min(int(plan.n_neighbors), len(rows) // plan.n_clusters - 1)
         if n_neighbors:
-            constants["partners"] = torch.from_numpy(index[:, :n_neighbors]).to(rows.device)
+            constants["partners"] = index[:, :n_neighbors]
         if augmentation == "adversarial":
-            reach = _REACH * torch.from_numpy(distances[:, :_FAR][:, -1]).float()
-            constants["reach"] = reach.to(rows.device)
+            constants["reach"] = (_REACH * distances[:, :_FAR][:, -1]).to(rows.device)
         return constants
 
-    def _tell_apart(self, module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
-        """Pretraining: the style of a view tells of which sample it is."""
-        return self._pretraining_losses(module, batch)[0]
+    @staticmethod
+    def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
+        distance: Tensor = module.prior_score - module.critic(z)
+        return plan.adversarial_weight * distance + plan.balance_weight * entropy(q)
 
-    def _pretraining_losses(
-        self, module: CategoryStyleNetwork, batch: Batch
-    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
-        """Losses of two views, and the logits of their categories."""
-        _, logits, style = module.encode(batch.augment(batch.x))
-        _, other_logits, other_style = self._encode_view(module, batch)
-        with torch.autocast(style.device.type, enabled=False):
-            information = contrastive_loss(style, other_style).mean()
-        z = torch.cat([logits.softmax(dim=1), style], dim=1).detach()
-        error = reconstruction_error(module.decoder(z), batch.x).mean()
-        return {"information": information, "reconstruction": error}, (logits, other_logits)
-
-    def _start(self, run: Run) -> dict[str, Tensor]:
-        """The start partition, for the categories to imitate."""
-        assign, targets = start_partition(run, self.n_clusters, self._resolve_init())
-        if not targets:
-            run_assign = assign(torch.from_numpy(run.embed()).to(run.rows.device))
-            targets = {"p": one_hot(run_assign.argmax(dim=1), self.n_clusters).float()}
-        if not isinstance(self.cluster_prior, str):
-            # the largest part is the most probable category
-            order = torch.empty(self.n_clusters, dtype=torch.long)
-            order[self._prior().argsort()] = targets["p"].sum(dim=0).cpu().argsort()
-            targets["p"] = targets["p"][:, order.to(targets["p"].device)]
-        return targets
-
-    def _imitate(self, module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
-        """The same, and the category of each view is that of the start partition."""
-        losses, views = self._pretraining_losses(module, batch)
-        p = batch.targets["p"]
-        errors = [-(p * logits.log_softmax(dim=1)).sum(dim=1).mean() for logits in views]
-        return losses | {"imitation": errors[0] + errors[1]}
-
-    def _criticise(self, module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
-        """Equations 11 and 14: minus the Wasserstein estimate, and the penalty on the slope."""
-        with torch.no_grad():
-            z = module.embed(batch.x)
-        with torch.autocast(z.device.type, enabled=False):
-            drawn = self._draw_prior(module, len(z))
-            scores, prior_scores = module.critic(torch.cat([z, drawn])).chunk(2)
-            mix = torch.rand(len(z), 1, device=z.device)
-            penalty = gradient_penalty(module.critic, drawn + mix * (z - drawn)).mean()
-        return {
-            "critic": self.adversarial_weight * (scores.mean() - prior_scores.mean()),
-            "penalty": self.adversarial_weight * self.gradient_penalty * penalty,
-        }
-
-    def _represent(self, module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
-        """Equation 12: mutual information, invariance of the category, and the critic's score."""
-        losses = {}
-        # the view first, so that the running statistics end with the samples as they are
-        view = self._encode_view(module, batch) if self.augmentation_weight else None
-        features, logits, style = module.encode(batch.x)
-        q = logits.softmax(dim=1)
-        z = torch.cat([q, style], dim=1)
-        if self.adversarial_weight:
-            with torch.autocast(z.device.type, enabled=False):
-                losses["adversarial"] = -self.adversarial_weight * module.critic(z).mean()
-        if module.discriminator is not None and self.information_weight:
-            # equation 6, halved as in the authors' code; batches are shuffled, so the neighbour in
-            # the batch is drawn at random, and is never the sample itself
-            pairs = [torch.cat([features, other], dim=1) for other in (z, z.roll(1, dims=0))]
-            joint, product = module.discriminator(torch.cat(pairs)).float().chunk(2)
-            information = 0.5 * jensen_shannon_loss(joint, product).mean()
-            losses["information"] = self.information_weight * information
-        if view is not None:
-            invariance = softmax_divergence(logits, view[1]).mean()
-            losses["augmentation"] = self.augmentation_weight * invariance
-        if self.balance_weight:
-            balance = kl_divergence(q.mean(dim=0, keepdim=True), module.prior).squeeze(0)
-            losses["balance"] = self.balance_weight * balance
-            losses["confidence"] = self.balance_weight * entropy(q).mean()
-        losses["reconstruction"] = self._reconstruct(module, z, batch.x)
-        return losses
-
-    def _reconstruct(self, module: CategoryStyleNetwork, z: Tensor, x: Tensor) -> Tensor:
-        """What the decoder learns from; the encoder only where that is its mutual information."""
-        informs = self.mutual_information == "decoder" and self.information_weight > 0
-        error = reconstruction_error(module.decoder(z if informs else z.detach()), x).mean()
-        return self.information_weight * error if informs else error
-
-    def _encode_view(
-        self, module: CategoryStyleNetwork, batch: Batch
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Features, logits and styles of a view of each sample, half of the time of a neighbour."""
-        x = batch.x
-        if "partners" in batch.targets:
-            swapped = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) < 0.5
-            x = torch.where(swapped, batch.neighbors(batch.targets["partners"]), x)
-        if "reach" in batch.targets:
-            x = x + _adversarial_step(module, x, batch.targets["reach"])
-        return module.encode(batch.augment(x))
-
-    def _draw_prior(self, module: CategoryStyleNetwork, n: int) -> Tensor:
-        """Embeddings from the prior: a category, and a Gaussian style."""
-        n_clusters, width = len(module.prior), self._width() - len(module.prior)
-        category = one_hot(torch.multinomial(module.prior, n, replacement=True), n_clusters)
-        style = torch.randn(n, width, device=category.device)
-        return torch.cat([category, style * (_STYLE_LENGTH / math.sqrt(max(width, 1)))], dim=1)
-
-    @torch.no_grad()
-    def _look(self, run: Run) -> dict[str, Tensor]:
-        """Categories of all samples, and the Wasserstein distance of embeddings from the prior."""
-        module = run.module
-        z = torch.from_numpy(run.embed()).to(run.rows.device)
-        q = z[:, : self.n_clusters]
-        if isinstance(self.cluster_prior, str) and self.cluster_prior == "estimated":
-            shares = q.mean(dim=0).clamp_min(_RAREST / self.n_clusters)
-            module.prior.copy_(shares / shares.sum())
-        module.prior_score.copy_(module.critic(self._draw_prior(module, _PRIOR_DRAWS)).mean())
-        # a batch at a time: the critic's layers are wide
-        scores = torch.cat([module.critic(part) for part in torch.split(z, INFERENCE_BATCH)])
-        distance = float(module.prior_score - scores.mean())
-        change = distance - run.measures.get("wasserstein", math.inf)
-        run.measures = {"wasserstein": distance, "wasserstein_change": change}
-        return {"q": q}
-
-    def _settled(self, run: Run) -> bool:
-        """Neither labels nor the distance from the prior change any more."""
-        steady = abs(run.measures["wasserstein_change"]) < _STEADY
-        return self._labels_stable(run) and (steady or not self.adversarial_weight)
-
-    def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
-        distance: Tensor = self.module_.prior_score - self.module_.critic(z)
-        return self.adversarial_weight * distance + self.balance_weight * entropy(q)
-
-    # ---------------------------------------------------------------- what parameters stand for
-
-    def _augmentation(self) -> Augmentation:
-        augmentation = self._resolve_augmentation()
-        if augmentation == "photo" and self.image_shape_ is not None:
-            return random_photo
-        if augmentation == "swap":
-            return random_swap
-        if augmentation == "masking":
-            return partial(random_masking, share=_DROPPED)
-        if augmentation == "adversarial":  # needs the network
-            return lambda x, generator: x
-        return super()._augmentation()
-
-    def _resolve_augmentation(self) -> Any:
-        resolved = super()._resolve_augmentation()
-        return "swap" if resolved is None and self.augmentation == "auto" else resolved
-
-    def _resolve_init(self) -> str:
-        return "k-means" if self.init is None else super()._resolve_init()
-
-    def _set_centers(self, X: Any) -> None:
+    @staticmethod
+    def find_centers(model: FittedModel, X: Any, labels: np.ndarray) -> np.ndarray:
         """Mean embeddings of the clusters; of all samples for an empty one."""
-        sums = np.zeros((self.n_clusters, self._width()))
-        for where, _, z, _ in self._stream(X):
-            np.add.at(sums, self.labels_[where], z.cpu().numpy())
-        sizes = np.bincount(self.labels_, minlength=self.n_clusters)[:, None]
-        centers = np.where(sizes > 0, sums / np.maximum(sizes, 1), sums.sum(axis=0) / sizes.sum())
-        self.cluster_centers_ = centers.astype(answer_dtype(X))
+        sums = np.zeros((model.plan.n_clusters, DCCS.encoder_width(model.plan)))
+        for where, _, z, _ in model.stream(X):
+            np.add.at(sums, labels[where], z.cpu().numpy())
+        sizes = np.bincount(labels, minlength=len(sums))[:, None]
+        centers: np.ndarray = np.where(
+            sizes > 0, sums / np.maximum(sizes, 1), sums.sum(axis=0) / sizes.sum()
+        )
+        return centers
+
+
+# ---------------------------------------------------------------- pretraining
+
+
+def _tell_apart(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
+    """The style of a view tells which sample it shows."""
+    return _pretraining_losses(module, batch)[0]
+
+
+def _pretraining_losses(
+    module: CategoryStyleNetwork, batch: Batch
+) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+    """Losses of two views, and the logits of their categories."""
+    _, logits, style = module.encode(batch.augment(batch.x))
+    _, other_logits, other_style = _encode_view(module, batch)
+    with torch.autocast(style.device.type, enabled=False):
+        information = contrastive_loss(style, other_style).mean()
+    z = torch.cat([logits.softmax(dim=1), style], dim=1).detach()
+    error = reconstruction_error(module.decoder(z), batch.x).mean()
+    return {"information": information, "reconstruction": error}, (logits, other_logits)
+
+
+def _start(run: Run) -> dict[str, Tensor]:
+    """The start partition, for the categories to imitate."""
+    plan, p = run.plan, partition_to_imitate(run)
+    if not isinstance(plan.cluster_prior, str):
+        # the largest part is the most probable category
+        order = torch.empty(plan.n_clusters, dtype=torch.long)
+        order[_first_prior(plan).argsort()] = p.sum(dim=0).cpu().argsort()
+        p = p[:, order.to(p.device)]
+    return {"p": p}
+
+
+def _imitate(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
+    """Pretraining goes on, and the category of each view is that of the start partition."""
+    losses, views = _pretraining_losses(module, batch)
+    p = batch.targets["p"]
+    errors = [-(p * logits.log_softmax(dim=1)).sum(dim=1).mean() for logits in views]
+    return losses | {"imitation": errors[0] + errors[1]}
+
+
+# ---------------------------------------------------------------- critic and encoder
+
+
+def _adversarial_phase(plan: Plan) -> Phase:
+    """Critic and encoder take turns, section 3.4."""
+    network = ["encoder", "decoder"]
+    if plan.mutual_information == "discriminator":
+        network.append("discriminator")
+    steps = [Step("encoder", _represent, trains=tuple(network), betas=_BETAS)]
+    if plan.adversarial_weight:
+        repeat = int(plan.n_critic)
+        steps.insert(
+            0, Step("critic", _criticise, trains=("critic",), repeat=repeat, betas=_BETAS)
+        )
+    reduction = _ADVERSARIAL_RATE if plan.learning_rate_schedule == "annealed" else 1.0
+    return Phase(
+        "cluster",
+        plan.max_epochs,
+        tuple(steps),
+        reduction * plan.learning_rate,
+        schedule=plan.schedule(cosine),
+        refresh=_look,
+        refresh_every=max(1, math.ceil(plan.max_epochs / _LOOKS)),
+        stop=_settled,
+        whole_batches=True,
+        # from nothing, categories come and go; one category cannot collapse
+        guarded=plan.init is not None,
+    )
+
+
+def _criticise(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
+    """Equations 11 and 14: minus the Wasserstein estimate, and the penalty on the slope."""
+    plan = batch.plan
+    with torch.no_grad():
+        z = module.embed(batch.x)
+    with torch.autocast(z.device.type, enabled=False):
+        drawn = _draw_prior(module, batch.run, len(z))
+        scores, prior_scores = module.critic(torch.cat([z, drawn])).chunk(2)
+        mix = torch.rand(len(z), 1, generator=batch.generator, device=z.device)
+        penalty = gradient_penalty(module.critic, drawn + mix * (z - drawn)).mean()
+    return {
+        "critic": plan.adversarial_weight * (scores.mean() - prior_scores.mean()),
+        "penalty": plan.adversarial_weight * plan.gradient_penalty * penalty,
+    }
+
+
+def _represent(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
+    """Equation 12: mutual information, invariance of the category, and the critic's score."""
+    plan, losses = batch.plan, {}
+    # the view first, so that the running statistics end with the samples as they are
+    view = _encode_view(module, batch) if plan.augmentation_weight else None
+    features, logits, style = module.encode(batch.x)
+    q = logits.softmax(dim=1)
+    z = torch.cat([q, style], dim=1)
+    if plan.adversarial_weight:
+        with torch.autocast(z.device.type, enabled=False):
+            losses["adversarial"] = -plan.adversarial_weight * module.critic(z).mean()
+    if module.discriminator is not None and plan.information_weight:
+        # equation 6, halved as in the authors' code; batches are shuffled, so the neighbour in
+        # the batch is drawn at random, and is never the sample itself
+        pairs = [torch.cat([features, other], dim=1) for other in (z, z.roll(1, dims=0))]
+        joint, product = module.discriminator(torch.cat(pairs)).float().chunk(2)
+        information = 0.5 * jensen_shannon_loss(joint, product).mean()
+        losses["information"] = plan.information_weight * information
+    if view is not None:
+        invariance = softmax_divergence(logits, view[1]).mean()
+        losses["augmentation"] = plan.augmentation_weight * invariance
+    if plan.balance_weight:
+        balance = kl_divergence(q.mean(dim=0, keepdim=True), module.prior).squeeze(0)
+        losses["balance"] = plan.balance_weight * balance
+        losses["confidence"] = plan.balance_weight * entropy(q).mean()
+    losses["reconstruction"] = _reconstruct(plan, module, z, batch.x)
+    return losses
+
+
+def _reconstruct(plan: Plan, module: CategoryStyleNetwork, z: Tensor, x: Tensor) -> Tensor:
+    """What the decoder learns from; the encoder only where that is its mutual information."""
+    informs = plan.mutual_information == "decoder" and plan.information_weight > 0
+    error = reconstruction_error(module.decoder(z if informs else z.detach()), x).mean()
+    return plan.information_weight * error if informs else error
+
+
+def _encode_view(module: CategoryStyleNetwork, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Features, logits and styles of a view of each sample, half of the time of a neighbour."""
+    x, generator = batch.x, batch.generator
+    if "partners" in batch.targets:
+        shape = (len(x), *[1] * (x.ndim - 1))
+        swapped = torch.rand(shape, generator=generator, device=x.device) < 0.5
+        x = torch.where(swapped, batch.neighbors(batch.targets["partners"]), x)
+    if "reach" in batch.targets:
+        x = x + _adversarial_step(module, x, batch.targets["reach"], generator)
+    return module.encode(batch.augment(x))
+
+
+def _draw_prior(module: CategoryStyleNetwork, run: Run, n: int) -> Tensor:
+    """Embeddings from the prior: a category, and a Gaussian style."""
+    prior, generator = module.prior, run.generator
+    width = DCCS.encoder_width(run.plan) - len(prior)
+    drawn = torch.multinomial(prior, n, replacement=True, generator=generator)
+    style = torch.randn(n, width, generator=generator, device=prior.device)
+    scale = _STYLE_LENGTH / math.sqrt(max(width, 1))
+    return torch.cat([one_hot(drawn, len(prior)), style * scale], dim=1)
+
+
+@torch.no_grad()
+def _look(run: Run) -> dict[str, Tensor]:
+    """Categories of all samples, and the Wasserstein distance of embeddings from the prior."""
+    plan, module = run.plan, run.module
+    z = torch.from_numpy(run.embed()).to(run.rows.device)
+    q = z[:, : plan.n_clusters]
+    if isinstance(plan.cluster_prior, str) and plan.cluster_prior == "estimated":
+        shares = q.mean(dim=0).clamp_min(_RAREST / plan.n_clusters)
+        module.prior.copy_(shares / shares.sum())
+    module.prior_score.copy_(module.critic(_draw_prior(module, run, _PRIOR_DRAWS)).mean())
+    # a batch at a time: the critic's layers are wide
+    scores = torch.cat([module.critic(part) for part in torch.split(z, INFERENCE_BATCH)])
+    distance = float(module.prior_score - scores.mean())
+    change = distance - run.measures.get("wasserstein", math.inf)
+    run.measures = {"wasserstein": distance, "wasserstein_change": change}
+    return {"q": q[:, module.order]}
+
+
+def _settled(run: Run) -> bool:
+    """Neither labels nor the distance from the prior change any more."""
+    steady = abs(run.measures["wasserstein_change"]) < _STEADY
+    return labels_stable(run) and (steady or not run.plan.adversarial_weight)
+
+
+# ---------------------------------------------------------------- what the parameters stand for
+
+
+def _first_prior(plan: Plan) -> Tensor:
+    """Probabilities of the categories, before anything is known about them."""
+    if isinstance(plan.cluster_prior, str):
+        return torch.full((plan.n_clusters,), 1.0 / plan.n_clusters, dtype=torch.float32)
+    try:
+        prior = np.asarray(plan.cluster_prior, dtype=np.float64)
+    except (TypeError, ValueError):
+        prior = np.empty(0)  # no numbers
+    valid = prior.shape == (plan.n_clusters,) and bool((prior > 0).all())
+    if not valid or not math.isclose(prior.sum(), 1.0, rel_tol=1e-3):
+        raise ValueError(
+            f"cluster_prior={plan.cluster_prior!r} must be 'uniform', 'estimated' or "
+            f"n_clusters={plan.n_clusters} positive probabilities that sum to 1."
+        )
+    return torch.from_numpy(prior / prior.sum()).float()
+
+
+def _refuse_preprocessing(plan: Plan, convolves: bool) -> None:
+    given = plan.given["preprocessing"]
+    if given in ("grayscale", "sobel") and not convolves:
+        raise ValueError(
+            f"preprocessing={given!r} is for images and the architectures 'conv' "
+            "and 'resnet': leave it at 'auto' here, or prepare X yourself."
+        )
+
+
+def _check_critic_units(plan: Plan) -> None:
+    if not plan.critic_units or not all(
+        isinstance(width, Integral) and int(width) > 0 for width in plan.critic_units
+    ):
+        raise ValueError(
+            f"critic_units={plan.critic_units!r} must hold positive integers, at least one, "
+            "for instance (256, 128)."
+        )
 
 
 def _feature_width(encoder: nn.Module, shape: tuple[int, ...]) -> int:
@@ -784,11 +810,14 @@ def _feature_width(encoder: nn.Module, shape: tuple[int, ...]) -> int:
     return width
 
 
-def _adversarial_step(module: CategoryStyleNetwork, x: Tensor, reach: Tensor) -> Tensor:
+def _adversarial_step(
+    module: CategoryStyleNetwork, x: Tensor, reach: Tensor, generator: torch.Generator
+) -> Tensor:
     """The step of given lengths that changes the category most (Hu et al. 2017, section 3.3)."""
     training = module.encoder.training
     module.encoder.eval()  # statistics of the batch are not to change, nor to be learned from
-    direction = normalize(torch.randn_like(x).flatten(1), dim=1).view_as(x).requires_grad_()
+    drawn = torch.randn(x.shape, generator=generator, device=x.device)
+    direction = normalize(drawn.flatten(1), dim=1).view_as(x).requires_grad_()
     with torch.no_grad():
         logits = module.encode(x)[1]
     other = module.encode(x + _PROBE * direction)[1]

@@ -10,21 +10,21 @@ import torch
 from joblib import Memory
 from torch import Tensor, nn
 
-from ._engine.phases import Batch, Phase, Run, Step
-from ._sklearn import Interval
-from ._start.partition import start_partition
-from .base import BaseDeepClusterer
-from .functional import (
-    constant,
-    cosine,
-    kl_divergence,
-    reconstruction_error,
-    target_distribution,
+from .base import (
+    BaseDeepClusterer,
+    Batch,
+    Interval,
+    Phase,
+    Plan,
+    Run,
+    Step,
+    labels_stable,
+    refuse_no_loss,
+    start_partition,
+    start_phases,
 )
+from .functional import cosine, kl_divergence, reconstruction_error, target_distribution
 from .nn import ClusteringAutoencoder, StudentTAssignment
-
-# batches of the "auto" budget; measured on USPS and the MNIST test set, doc/benchmarks
-_CLUSTER_UPDATES = 1000
 
 
 class DCEC(BaseDeepClusterer):
@@ -276,13 +276,12 @@ class DCEC(BaseDeepClusterer):
         "precision": "32",
     }
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDeepClusterer._parameter_constraints,
+    parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "gamma": [Interval(Real, 0, None, closed="left")],
         "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
         "update_interval": [Interval(Integral, 1, None, closed="left")],
     }
-    _not_in_pretraining = BaseDeepClusterer._not_in_pretraining | {
+    not_in_pretraining = BaseDeepClusterer.not_in_pretraining | {
         "gamma",
         "reconstruction_weight",
         "update_interval",
@@ -345,46 +344,54 @@ class DCEC(BaseDeepClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        assign = StudentTAssignment(self.n_clusters, self._width())
+    @staticmethod
+    def make_module(plan: Plan, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
+        assign = StudentTAssignment(plan.n_clusters, plan.n_components)
         return ClusteringAutoencoder(encoder, decoder, assign)
 
-    def _phases(self, n_samples: int) -> tuple[Phase, ...]:
-        annealed = self.learning_rate_schedule == "annealed"
+    @staticmethod
+    def make_phases(plan: Plan) -> tuple[Phase, ...]:
+        refuse_no_loss(plan, "gamma", "reconstruction_weight")
         cluster = Phase(
             "cluster",
-            self._epochs(self.max_epochs, _CLUSTER_UPDATES, n_samples),
-            (Step("joint", self._joint, trains=("encoder", "decoder", "assign")),),
-            self._rate(),
-            schedule=cosine if annealed else constant,
-            setup=self._start,
-            refresh=self._target,
-            refresh_every=int(self.update_interval),
-            stop=self._labels_stable,
+            plan.max_epochs,
+            (Step("joint", _joint, trains=("encoder", "decoder", "assign")),),
+            plan.learning_rate,
+            schedule=plan.schedule(cosine),
+            setup=_start,
+            refresh=_target,
+            refresh_every=plan.update_interval,
+            stop=labels_stable,
         )
-        return *self._start_phases(n_samples), cluster
+        return *start_phases(plan), cluster
 
-    def _start(self, run: Run) -> dict[str, Tensor]:
-        """Centers of the start partition become parameters, section 3.4."""
-        run.module.assign, targets = start_partition(run, self.n_clusters, self._resolve_init())
-        return targets
+    @staticmethod
+    def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
+        p = target_distribution(q, module.assign.frequencies)
+        error = reconstruction_error(module.decoder(z), x)
+        loss: Tensor = plan.reconstruction_weight * error + plan.gamma * kl_divergence(p, q)
+        return loss
 
-    def _target(self, run: Run) -> dict[str, Tensor]:
-        """Equation 8, on all samples."""
-        q = run.assign()
-        run.module.assign.frequencies.copy_(q.sum(dim=0))
-        return {"q": q, "p": target_distribution(q)}
 
-    def _joint(self, module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        """Equation 5: reconstruction plus gamma times the divergence from the target."""
-        z, q = module(batch.augment(batch.x))
-        losses = {"clustering": self.gamma * kl_divergence(batch.targets["p"], q).mean()}
-        if self.reconstruction_weight:
-            error = reconstruction_error(module.decoder(z), batch.x).mean()
-            losses["reconstruction"] = self.reconstruction_weight * error
-        return losses
+def _start(run: Run) -> dict[str, Tensor]:
+    """Centers of the start partition become parameters, section 3.4."""
+    run.module.assign, targets = start_partition(run, run.plan.n_clusters, run.plan.init)
+    return targets
 
-    def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
-        p = target_distribution(q, self.module_.assign.frequencies)
-        error = reconstruction_error(self.module_.decoder(z), x)
-        return self.reconstruction_weight * error + self.gamma * kl_divergence(p, q)
+
+def _target(run: Run) -> dict[str, Tensor]:
+    """Equation 8, on all samples."""
+    q = run.assign()
+    run.module.assign.frequencies.copy_(q.sum(dim=0))
+    return {"q": q, "p": target_distribution(q)}
+
+
+def _joint(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
+    """Equation 5: reconstruction plus gamma times the divergence from the target."""
+    plan = batch.plan
+    z, q = module(batch.augment(batch.x))
+    losses = {"clustering": plan.gamma * kl_divergence(batch.targets["p"], q).mean()}
+    if plan.reconstruction_weight:
+        error = reconstruction_error(module.decoder(z), batch.x).mean()
+        losses["reconstruction"] = plan.reconstruction_weight * error
+    return losses

@@ -1,8 +1,8 @@
 """Dissimilarity Mixture Autoencoder for Deep Clustering (Lara and Gonzalez, 2020)."""
 
-import copy
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Self, cast
@@ -12,17 +12,30 @@ import torch
 from joblib import Memory
 from scipy.sparse import issparse
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._data.scaling import Scaler
-from ._engine.device import local_torch_seed
-from ._engine.phases import Batch, Phase, Run, Step, forward_batches, gather
-from ._sklearn import HasMethods, Interval, StrOptions
-from ._start.partition import seed_centers, start_partition
-from ._start.pretraining import PRETRAIN_UPDATES, reconstruct
-from .base import BaseDeepClusterer
+from ._start.partition import seed_centers
+from ._start.pretraining import reconstruct
+from .base import (
+    BaseDeepClusterer,
+    Batch,
+    Data,
+    HasMethods,
+    Interval,
+    Phase,
+    Plan,
+    Run,
+    Step,
+    StrOptions,
+    gather,
+    labels_stable,
+    refuse_no_loss,
+    start_partition,
+    start_phases,
+)
+from ._engine.phases import forward_batches
 from .dissimilarities import Dissimilarity, names, precision_factors, resolve, wrap
 from .functional import constant, cosine, one_cycle, reconstruction_error
 from .nn import ClusteringAutoencoder, DissimilarityMixture
@@ -39,6 +52,7 @@ _MIXTURE_RATE = 10.0
 # of the covariances of clusters, in units of their mean variance, while the encoder trains:
 # augmented samples scatter in directions where clean ones do not
 _SHRINKAGE = 1.0
+_RECONSTRUCTIONS = ("prototype_weight", "reconstruction_weight")
 # the others see angles, shares or signs, which subtracting a mean would change
 _TRANSLATION_INVARIANT = {"euclidean", "sqeuclidean", "manhattan", "minkowski"} | {
     "chebyshev",
@@ -312,8 +326,7 @@ class DMAE(BaseDeepClusterer):
     (np.True_, np.True_, np.True_)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDeepClusterer._parameter_constraints,
+    parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "dissimilarity": [StrOptions(set(names())), callable],
         "dissimilarity_params": [dict, None],
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -322,11 +335,11 @@ class DMAE(BaseDeepClusterer):
         "prototype_weight": [Interval(Real, 0, None, closed="left")],
         "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
         "train_encoder": ["boolean"],
-        "architecture": [*BaseDeepClusterer._parameter_constraints["architecture"], None],
+        "architecture": [*BaseDeepClusterer.parameter_constraints["architecture"], None],
         "pretrain_target": [HasMethods("fit_transform"), None],
         "init": [StrOptions({"auto", "overclustered", "graph", "k-means", "spectral", "seeded"})],
     }
-    _not_in_pretraining = BaseDeepClusterer._not_in_pretraining | {
+    not_in_pretraining = BaseDeepClusterer.not_in_pretraining | {
         "dissimilarity",
         "dissimilarity_params",
         "alpha",
@@ -336,12 +349,12 @@ class DMAE(BaseDeepClusterer):
         "reconstruction_weight",
         "train_encoder",
     }
-    _fixed_in_warm_start = (
-        *BaseDeepClusterer._fixed_in_warm_start,
+    fixed_parameters = BaseDeepClusterer.fixed_parameters | {
         "dissimilarity",
         "dissimilarity_params",
         "alpha",
-    )
+        "train_encoder",
+    }
 
     def __init__(
         self,
@@ -414,250 +427,85 @@ class DMAE(BaseDeepClusterer):
 
     # ---------------------------------------------------------------- training
 
-    def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        width = self.n_features_in_ if self.architecture is None else self._width()
-        return ClusteringAutoencoder(encoder, decoder, self._components(width))
+    @classmethod
+    def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
+        epochs = data.epochs(_CLUSTER_UPDATES, int(given["batch_size"]))
+        defaults = super().defaults(data, given) | {"max_epochs": epochs, "centered": True}
+        if given["architecture"] is not None:
+            return defaults
+        dissimilarity = given["dissimilarity"]
+        round_clusters = dissimilarity in ("euclidean", "sqeuclidean", "mahalanobis")
+        defaults["augmentation"] = None
+        defaults["init"] = "k-means" if round_clusters else "seeded"
+        defaults["n_components"] = data.n_features
+        if callable(dissimilarity):
+            defaults["scaling"] = "none"
+        elif dissimilarity not in _TRANSLATION_INVARIANT:
+            defaults |= {"scaling": "global", "centered": given["scaling"] != "auto"}
+        return defaults
 
-    def _components(self, width: int) -> DissimilarityMixture:
-        gaussian = (self.dissimilarity_params or {}).get("log_determinant", False)
-        if not isinstance(gaussian, bool | np.bool):
-            raise TypeError(f"log_determinant={gaussian!r} must be True or False.")
-        return DissimilarityMixture(
-            self.n_clusters, width, self._dissimilarity(), log_determinant=bool(gaussian)
-        )
+    @staticmethod
+    def make_scaler(plan: Plan, X: Any) -> Scaler:
+        scaler = BaseDeepClusterer.make_scaler(plan, X)
+        if plan.dissimilarity == "toroidal":
+            return dataclasses.replace(scaler, shift=_first_turn(plan, X))
+        return scaler if plan.centered else dataclasses.replace(scaler, shift=np.zeros(1))
 
-    def _phases(self, n_samples: int) -> tuple[Phase, ...]:
-        annealed = self.learning_rate_schedule == "annealed"
-        rate = self._rate()
+    @staticmethod
+    def make_module(plan: Plan, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
+        return ClusteringAutoencoder(encoder, decoder, _mixture_of(plan, plan.n_components))
+
+    @staticmethod
+    def make_phases(plan: Plan) -> tuple[Phase, ...]:
+        _warn_unused(plan)
+        joint = _trains_jointly(plan)
+        weights = ["clustering_weight"]
+        refuse_no_loss(plan, *weights, *(_RECONSTRUCTIONS if joint else ()))
         cluster = Phase(
             "cluster",
-            self._epochs(self.max_epochs, _CLUSTER_UPDATES, n_samples),
+            plan.max_epochs,
             (
-                Step("joint", self._joint, trains=("encoder", "decoder", "assign"))
-                if self._joint_training()
-                else Step("mixture", self._mixture, trains=("assign",)),
+                Step("joint", _joint, trains=("encoder", "decoder", "assign"))
+                if joint
+                else Step("mixture", _mixture, trains=("assign",)),
             ),
-            rate if self._joint_training() else _MIXTURE_RATE * rate,
-            schedule=cosine if annealed else constant,
-            setup=self._start,
-            refresh=self._expectation,
-            stop=self._labels_stable,
+            plan.learning_rate if joint else _MIXTURE_RATE * plan.learning_rate,
+            schedule=plan.schedule(cosine),
+            setup=_start,
+            refresh=_expectation,
+            stop=labels_stable,
         )
-        if self.architecture is None:
+        if plan.architecture is None:
             return (cluster,)
-        if self.pretrain_target is not None:
-            epochs = self._epochs(self.pretrain_epochs, PRETRAIN_UPDATES, n_samples)
-            schedule = one_cycle if annealed else constant
-            regress = Step("encoder", self._regress, trains=("encoder",))
-            decode = Step("decoder", reconstruct, trains=("decoder",))
-            return (
-                Phase(
-                    "target", epochs, (regress,), rate, schedule, setup=self._target, cached=True
-                ),
-                Phase("decoder", epochs, (decode,), rate, schedule, cached=True),
-                cluster,
-            )
-        return *self._start_phases(n_samples), cluster
+        if plan.pretrain_target is not None:
+            return *_regression_phases(plan), cluster
+        return *start_phases(plan), cluster
 
-    def _joint_training(self) -> bool:
-        return self.architecture is not None and self.train_encoder
-
-    def _target(self, run: Run) -> dict[str, Tensor]:
-        """Features of the samples that the encoder is to reproduce."""
-        X = run.rows.take(np.arange(len(run.rows))).flatten(1).cpu().numpy()
-        transformer = clone(self.pretrain_target)
-        if transformer.get_params().get("random_state", 0) is None:
-            transformer.set_params(random_state=run.random_state.randint(np.iinfo(np.int32).max))
-        features = torch.as_tensor(transformer.fit_transform(X), dtype=torch.float32)
-        if features.shape != (len(X), self._width()):
-            raise ValueError(
-                f"pretrain_target={self.pretrain_target!r} gives {features.shape[1]} features, the "
-                f"embedding has n_components={self._width()}: make the two equal."
-            )
-        return {"target": features.to(run.rows.device)}
-
-    def _regress(self, module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        z = module.encoder(batch.augment(batch.x))
-        return {"target": reconstruction_error(z, batch.targets["target"]).mean()}
-
-    def _start(self, run: Run) -> dict[str, Tensor]:
-        """Parameters of the start partition, and alpha in units of its gaps."""
-        Z = run.embed()
-        mixture = self._components(Z.shape[1])
-        mixture.dissimilarity.check(torch.from_numpy(Z), "X")
-        init = self._resolve_init()
-        if init == "seeded":
-            # there are no precisions yet
-            by = resolve("sqeuclidean") if mixture.factors is not None else mixture.dissimilarity
-            centers = seed_centers(Z, by, self.n_clusters, run.random_state)
-            first: dict[str, Tensor] = {}
-        else:
-            assign, first = start_partition(run, self.n_clusters, init)
-            centers = assign.centers.detach()
-        with torch.no_grad():
-            mixture.centers.copy_(centers)
-        run.module.assign = mixture.to(run.rows.device)
-        labels = first["p"].argmax(dim=1) if first else _distances(run).argmin(dim=1)
-        with torch.no_grad():
-            counts = torch.bincount(labels, minlength=self.n_clusters)
-            mixture.logits.copy_(counts.clamp_min(1).log())
-            if mixture.factors is not None:
-                # an encoder that trains with them would flatten what they weigh most
-                mixture.factors.requires_grad_(not self._joint_training())
-                shrinkage = _SHRINKAGE if self._joint_training() else 1e-3
-                mixture.factors.copy_(
-                    precision_factors(torch.from_numpy(Z), labels, self.n_clusters, shrinkage)
-                )
-            smallest = _distances(run).topk(min(2, self.n_clusters), largest=False).values
-            gap = (smallest[:, -1] - smallest[:, 0]).median()
-            tiny = torch.finfo(torch.float32).tiny
-            typical = smallest[:, 0].abs()
-            # where most samples are duplicates that lie on a center, the median is rounding
-            other = typical.mean() + gap
-            if self.alpha == "auto":
-                # there is no gap to one cluster, nor between centers that are equal
-                least = 1e-6 * other.where(other > 0, 1.0)
-                mixture.alpha.copy_(_SHARPNESS / gap.maximum(least))
-            else:
-                mixture.alpha.fill_(cast(float, self.alpha))
-            unit = typical.median().where(typical.median() > 1e-3 * other, other)
-            mixture.scale.copy_(unit.clamp_min(tiny))
-        return {"responsibilities": first["p"]} if first else {}
-
-    def _expectation(self, run: Run) -> dict[str, Tensor]:
-        """Equation 4: the E-step, on all samples."""
-        q = run.assign()
-        return {"q": q, "responsibilities": q}
-
-    def _joint(self, module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        """Equation 18, and a reconstruction that does not pass through the centers.
-
-        The paper decodes only averaged centers, which cannot hold the embedding in place.
-        """
-        z = module.encoder(batch.augment(batch.x))
-        mixture = cast(DissimilarityMixture, module.assign)
-        losses = self._clustering(mixture, z, batch)
-        if self.prototype_weight:
-            average = batch.targets["responsibilities"] @ mixture.centers
-            error = reconstruction_error(module.decoder(average), batch.x).mean()
-            losses["prototypes"] = self.prototype_weight * error
-        if self.reconstruction_weight:
-            error = reconstruction_error(module.decoder(z), batch.x).mean()
-            losses["reconstruction"] = self.reconstruction_weight * error
-        return losses
-
-    def _mixture(self, module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        """Equation 12 alone, on a fixed embedding."""
-        module.encoder.eval()  # neither statistics nor dropout: it is not trained here
-        with torch.no_grad():
-            z = module.encoder(batch.augment(batch.x))
-        return self._clustering(cast(DissimilarityMixture, module.assign), z, batch)
-
-    def _clustering(
-        self, mixture: DissimilarityMixture, z: Tensor, batch: Batch
-    ) -> dict[str, Tensor]:
-        with torch.autocast(z.device.type, enabled=False):
-            loss = self._loss(mixture, z.float(), batch.targets["responsibilities"]).mean()
-        return {"clustering": self.clustering_weight * loss / mixture.scale}
-
-    def _loss(self, mixture: DissimilarityMixture, z: Tensor, q: Tensor) -> Tensor:
-        """The objective of each embedding, in units of the dissimilarity."""
-        bias, alpha = mixture.bias(), mixture.alpha
-        if self.objective == "expected":  # minus equation 8 over alpha
-            return (q * (mixture.distances(z) - bias / alpha)).sum(dim=1)
-        if self.objective == "nll":
-            return -(bias - alpha * mixture.distances(z)).logsumexp(dim=1) / alpha
-        # equations 11 and 12; the weights averaged as logarithms, for a normaliser may overflow
-        log_q = (bias - alpha * mixture.distances(z)).log_softmax(dim=1)
-        log_weight = (log_q + bias).logsumexp(dim=1)
-        return mixture.distance_to_average(z, log_q.exp()) - log_weight / alpha
-
-    def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
-        mixture: DissimilarityMixture = self.module_.assign
-        loss: Tensor = self.clustering_weight * self._loss(mixture, z, q) / mixture.scale
-        if not self._joint_training():
+    @staticmethod
+    def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
+        mixture: DissimilarityMixture = module.assign
+        loss: Tensor = plan.clustering_weight * _loss(plan, mixture, z, q) / mixture.scale
+        if not _trains_jointly(plan):
             return loss
-        prototypes = reconstruction_error(self.module_.decoder(q @ mixture.centers), x)
-        error = reconstruction_error(self.module_.decoder(z), x)
-        return loss + self.prototype_weight * prototypes + self.reconstruction_weight * error
+        prototypes = reconstruction_error(module.decoder(q @ mixture.centers), x)
+        error = reconstruction_error(module.decoder(z), x)
+        return loss + plan.prototype_weight * prototypes + plan.reconstruction_weight * error
 
-    # ---------------------------------------------------------------- choices
+    @staticmethod
+    def finish(run: Run) -> None:
+        """Bring centers that training left a turn away to where the samples are."""
+        if run.plan.dissimilarity == "toroidal":
+            mixture: DissimilarityMixture = run.module.assign
+            period = mixture.dissimilarity.params["period"]
+            with torch.no_grad():
+                mixture.centers.copy_(wrap(mixture.centers, period))
 
-    def _resolve_init(self) -> str:
-        if self.init == "auto" and self.architecture is None:
-            round_clusters = self.dissimilarity in ("euclidean", "sqeuclidean", "mahalanobis")
-            return "k-means" if round_clusters else "seeded"
-        return super()._resolve_init()
-
-    def _dissimilarity(self) -> Dissimilarity:
-        params = dict(self.dissimilarity_params or {})
-        if self.dissimilarity == "mahalanobis":
-            params.pop("log_determinant", None)
-            if params:
-                raise TypeError(
-                    f"dissimilarity='mahalanobis': unknown parameter {next(iter(params))!r}. Its "
-                    "parameters: ['log_determinant']."
-                )
-        resolved = resolve(self.dissimilarity, params)
-        if self.architecture is not None and (
-            self.dissimilarity == "toroidal" or resolved.domain != "real"
-        ):
-            raise ValueError(
-                f"dissimilarity={resolved.name!r} is about the values of the samples, and an "
-                "embedding has others: set architecture=None, or choose another dissimilarity."
-            )
-        takes_magnitudes = params.get("normalizer", "abs_sum") in ("abs_sum", "softmax_abs")
-        if (
-            self.dissimilarity == "kullback_leibler"
-            and takes_magnitudes
-            and self.architecture is None
-        ):
-            # that is for embeddings, which have signs; a share of the samples below 0 is a mistake
-            return dataclasses.replace(resolved, domain="non-negative")
-        if self.dissimilarity != "toroidal":
-            return resolved
-        # from the units of the samples; only now, so that what is wrong is said in those
-        periods = np.asarray(params["period"], dtype=float)
-        if periods.shape not in ((), (self.n_features_in_,)):
-            return resolved  # whose formula says so
-        scaled = np.broadcast_to(periods * self._scaler.factor, self.n_features_in_)
-        # None has become nan
-        return dataclasses.replace(resolved, params={"period": np.nan_to_num(scaled).tolist()})
-
-    def _check(self, X: Any) -> Any:
-        X = super()._check(X)
-        dissimilarity = self.module_.assign.dissimilarity
+    @staticmethod
+    def check_samples(plan: Plan, module: Any, X: Any) -> None:
+        dissimilarity = module.assign.dissimilarity
         if dissimilarity.domain != "real":
             least = np.asarray([[X.min()]], dtype=np.float64)
             dissimilarity.check(torch.from_numpy(least), "The least value of X, as a sample,")
-        return X
-
-    def _set_labels(self, X: Any) -> None:
-        if self.dissimilarity == "toroidal":
-            # begins at a multiple of half a period: 0 for hours, -180 for longitudes
-            period = np.asarray(dict(self.dissimilarity_params or {})["period"], dtype=float)
-            least = X.min(axis=0).toarray() if issparse(X) else X.min(axis=0)
-            half = np.where(period > 0, period / 2, 1.0)
-            self._origin = np.floor(least / half).reshape(1, -1) * half
-            self._wrap_centers()
-        super()._set_labels(X)
-
-    def _wrap_centers(self) -> None:
-        """Bring centers that training left a turn away to where the samples are."""
-        mixture: DissimilarityMixture = self.module_.assign
-        origin = torch.from_numpy(self._scaler(self._origin)[0]).to(mixture.centers.device)
-        with torch.no_grad():
-            mixture.centers.copy_(
-                wrap(mixture.centers, mixture.dissimilarity.params["period"], origin)
-            )
-
-    def _fit_scaler(self, X: Any) -> Scaler:
-        if self.architecture is None and self.scaling == "auto":
-            if callable(self.dissimilarity):
-                return Scaler.fit(X, "none", images=False)
-            if self.dissimilarity not in _TRANSLATION_INVARIANT:
-                return dataclasses.replace(Scaler.fit(X, "global", images=False), shift=np.zeros(1))
-        return super()._fit_scaler(X)
 
     # ---------------------------------------------------------------- what was fitted
 
@@ -677,27 +525,28 @@ class DMAE(BaseDeepClusterer):
     def precisions_(self) -> np.ndarray:
         """Precisions of a Mahalanobis mixture, of shape (n_clusters, width, width)."""
         check_is_fitted(self)
-        if self.dissimilarity != "mahalanobis":
+        if self.settings_["dissimilarity"] != "mahalanobis":
             raise AttributeError(
                 f"precisions_ needs dissimilarity='mahalanobis', not {self.dissimilarity!r}."
             )
         return self._answer(self.module_.assign.precisions())
 
     def _answer(self, values: Tensor) -> np.ndarray:
-        """Parameters of the components, in the order and dtype of ``cluster_centers_``."""
-        ordered = values.detach().cpu().numpy()[self._cluster_order]
-        return ordered.astype(self.cluster_centers_.dtype)
+        """Parameters of the components, in the dtype of ``cluster_centers_``."""
+        return values.detach().cpu().numpy().astype(self.cluster_centers_.dtype)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Go through a batch of samples once, or fit it where nothing is fitted yet.
+
+        A call that fails, or that Ctrl-C ends, leaves the estimator as it was.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
             At least 2 samples. The first call does all that fit does and fixes the scaling:
-            its batch should hold some of every cluster. The later ones take one small step
-            a `batch_size`, so that clusters which move are followed with a delay.
+            its batch should hold some samples of every cluster. The later calls take one small step
+            for each `batch_size` samples, so that clusters which move are followed with a delay.
         y : Ignored
             Present for API consistency.
 
@@ -713,40 +562,176 @@ class DMAE(BaseDeepClusterer):
         FloatingPointError
             If training diverges.
         """
-        if not hasattr(self, "module_"):
-            return cast(Self, self.fit(X))
-        self._refuse_changes()
-        X = self._check(X)
-        if X.shape[0] < 2:
-            raise ValueError("partial_fit needs at least 2 samples: collect them into batches.")
-        rows = self._rows(X, self._device)
-        processes = self._processes(rows)
-        drawn = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        seed = processes.of_all(drawn)[0]
-        last = self._phases(len(rows))[-1]
-        online = dataclasses.replace(
-            last,
-            epochs=1,
-            learning_rate=last.learning_rate * (_ONLINE_RATE if self._joint_training() else 1.0),
-            schedule=constant,
-            setup=None,
-            # without "q": that a small batch has nothing of a cluster is no collapse
-            refresh=lambda run: {"responsibilities": run.assign()},
-            stop=None,
+        if not hasattr(self, "_model"):
+            return self.fit(X)
+        self._validate_params()
+        return self._fit_more(X, _online)
+
+
+def _online(plan: Plan, module: Any) -> tuple[Phase, ...]:
+    """One epoch in small steps, from where the module is."""
+    (last,) = DMAE.resumed_phases(plan, module)
+    rate = last.learning_rate * (_ONLINE_RATE if _trains_jointly(plan) else 1.0)
+    online = dataclasses.replace(
+        last,
+        epochs=1,
+        learning_rate=rate,
+        schedule=constant,
+        # without "q": it is no collapse when a small batch has nothing of a cluster
+        refresh=lambda run: {"responsibilities": run.assign()},
+        stop=None,
+    )
+    return (online,)
+
+
+# ---------------------------------------------------------------- pretraining by a target
+
+
+def _regression_phases(plan: Plan) -> tuple[Phase, Phase]:
+    """The encoder learns features of the samples, then the decoder learns to undo it."""
+    epochs, rate, schedule = plan.pretrain_epochs, plan.learning_rate, plan.schedule(one_cycle)
+    regress = Step("encoder", _regress, trains=("encoder",))
+    decode = Step("decoder", reconstruct, trains=("decoder",))
+    return (
+        Phase("target", epochs, (regress,), rate, schedule, setup=_features, cached=True),
+        Phase("decoder", epochs, (decode,), rate, schedule, cached=True),
+    )
+
+
+def _features(run: Run) -> dict[str, Tensor]:
+    """Features of the samples that the encoder is to reproduce."""
+    plan = run.plan
+    X = run.rows.take(np.arange(len(run.rows))).flatten(1).cpu().numpy()
+    transformer = clone(plan.pretrain_target)
+    if hasattr(transformer, "set_output"):
+        transformer.set_output(transform="default")
+    if transformer.get_params().get("random_state", 0) is None:
+        transformer.set_params(random_state=run.draw_seed())
+    features = torch.as_tensor(transformer.fit_transform(X), dtype=torch.float32)
+    if features.shape != (len(X), plan.n_components):
+        raise ValueError(
+            f"pretrain_target={plan.pretrain_target!r} gives {features.shape[1]} features, the "
+            f"embedding has n_components={plan.n_components}: make the two equal."
         )
-        with local_torch_seed(seed, rows.device):
-            run = Run(copy.deepcopy(self.module_), rows, processes=processes)
-            trainer = self._trainer(run, self._progress(1, processes))
-            trainer.train([online], seed)
-            trainer.progress.close()
-        self.module_ = run.module.eval()
-        if self.dissimilarity == "toroidal":
-            self._wrap_centers()
-        self.history_ = [*self.history_, *trainer.history]
-        self.n_iter_ = len(self.history_)
-        self.labels_ = self._labels(X)
-        self._set_centers(X)
-        return self
+    return {"target": features.to(run.rows.device)}
+
+
+def _regress(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
+    z = module.encoder(batch.augment(batch.x))
+    return {"target": reconstruction_error(z, batch.targets["target"]).mean()}
+
+
+# ---------------------------------------------------------------- the mixture
+
+
+def _start(run: Run) -> dict[str, Tensor]:
+    """Parameters of the start partition, and alpha in units of its gaps."""
+    plan, Z = run.plan, run.embed()
+    mixture = _mixture_of(plan, Z.shape[1])
+    mixture.dissimilarity.check(torch.from_numpy(Z), "X")
+    if plan.init == "seeded":
+        # there are no precisions yet
+        by = resolve("sqeuclidean") if mixture.factors is not None else mixture.dissimilarity
+        random_state = np.random.RandomState(run.draw_seed())
+        centers = seed_centers(Z, by, plan.n_clusters, random_state)
+        first: dict[str, Tensor] = {}
+    else:
+        assign, first = start_partition(run, plan.n_clusters, plan.init)
+        centers = assign.centers.detach()
+    with torch.no_grad():
+        mixture.centers.copy_(centers)
+        run.module.assign = mixture.to(run.rows.device)
+        labels = first["p"].argmax(dim=1) if first else _distances(run).argmin(dim=1)
+        counts = torch.bincount(labels, minlength=plan.n_clusters)
+        mixture.logits.copy_(counts.clamp_min(1).log())
+        _start_precisions(plan, mixture, Z, labels)
+        _choose_units(plan, mixture, _distances(run))
+    return {"responsibilities": first["p"]} if first else {}
+
+
+def _start_precisions(
+    plan: Plan, mixture: DissimilarityMixture, Z: np.ndarray, labels: Tensor
+) -> None:
+    """Precisions of the start partition, where the dissimilarity has them."""
+    if mixture.factors is None:
+        return
+    # an encoder that trains with them would flatten what they weigh most
+    mixture.factors.requires_grad_(not _trains_jointly(plan))
+    shrinkage = _SHRINKAGE if _trains_jointly(plan) else 1e-3
+    mixture.factors.copy_(
+        precision_factors(torch.from_numpy(Z), labels, plan.n_clusters, shrinkage)
+    )
+
+
+def _choose_units(plan: Plan, mixture: DissimilarityMixture, distances: Tensor) -> None:
+    """Alpha in units of the typical gap, and the unit of the loss."""
+    smallest = distances.topk(min(2, plan.n_clusters), largest=False).values
+    gap = (smallest[:, -1] - smallest[:, 0]).median()
+    tiny = torch.finfo(torch.float32).tiny
+    typical = smallest[:, 0].abs()
+    # where most samples are duplicates that lie on a center, the median is rounding
+    other = typical.mean() + gap
+    if plan.alpha == "auto":
+        # there is no gap to one cluster, nor between centers that are equal
+        least = 1e-6 * other.where(other > 0, 1.0)
+        mixture.alpha.copy_(_SHARPNESS / gap.maximum(least))
+    else:
+        mixture.alpha.fill_(plan.alpha)
+    unit = typical.median().where(typical.median() > 1e-3 * other, other)
+    mixture.scale.copy_(unit.clamp_min(tiny))
+
+
+def _expectation(run: Run) -> dict[str, Tensor]:
+    """Equation 4: the E-step, on all samples."""
+    q = run.assign()
+    return {"q": q, "responsibilities": q}
+
+
+def _joint(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
+    """Equation 18, and a reconstruction that does not pass through the centers.
+
+    The paper decodes only averaged centers, which cannot hold the embedding in place.
+    """
+    plan = batch.plan
+    z = module.encoder(batch.augment(batch.x))
+    mixture = cast(DissimilarityMixture, module.assign)
+    losses = _clustering(mixture, z, batch)
+    if plan.prototype_weight:
+        average = batch.targets["responsibilities"] @ mixture.centers
+        error = reconstruction_error(module.decoder(average), batch.x).mean()
+        losses["prototypes"] = plan.prototype_weight * error
+    if plan.reconstruction_weight:
+        error = reconstruction_error(module.decoder(z), batch.x).mean()
+        losses["reconstruction"] = plan.reconstruction_weight * error
+    return losses
+
+
+def _mixture(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
+    """Equation 12 alone, on a fixed embedding."""
+    module.encoder.eval()  # neither statistics nor dropout: it is not trained here
+    with torch.no_grad():
+        z = module.encoder(batch.augment(batch.x))
+    return _clustering(cast(DissimilarityMixture, module.assign), z, batch)
+
+
+def _clustering(mixture: DissimilarityMixture, z: Tensor, batch: Batch) -> dict[str, Tensor]:
+    plan = batch.plan
+    with torch.autocast(z.device.type, enabled=False):
+        loss = _loss(plan, mixture, z.float(), batch.targets["responsibilities"]).mean()
+    return {"clustering": plan.clustering_weight * loss / mixture.scale}
+
+
+def _loss(plan: Plan, mixture: DissimilarityMixture, z: Tensor, q: Tensor) -> Tensor:
+    """The objective of each embedding, in units of the dissimilarity."""
+    bias, alpha = mixture.bias(), mixture.alpha
+    if plan.objective == "expected":  # minus equation 8 over alpha
+        return (q * (mixture.distances(z) - bias / alpha)).sum(dim=1)
+    if plan.objective == "nll":
+        return -(bias - alpha * mixture.distances(z)).logsumexp(dim=1) / alpha
+    # equations 11 and 12; the weights averaged as logarithms, for a normaliser may overflow
+    log_q = (bias - alpha * mixture.distances(z)).log_softmax(dim=1)
+    log_weight = (log_q + bias).logsumexp(dim=1)
+    return mixture.distance_to_average(z, log_q.exp()) - log_weight / alpha
 
 
 @torch.no_grad()
@@ -755,3 +740,84 @@ def _distances(run: Run) -> Tensor:
     mixture = run.module.assign
     batches = forward_batches(run.module, run.rows)
     return gather(((where, mixture.distances(z)) for where, _, z, _ in batches), run.rows)
+
+
+# ---------------------------------------------------------------- what the parameters stand for
+
+
+def _trains_jointly(plan: Plan) -> bool:
+    """Whether the autoencoder is trained with the mixture."""
+    return plan.architecture is not None and bool(plan.train_encoder)
+
+
+def _warn_unused(plan: Plan) -> None:
+    """Tell the user about weights that this training does not use."""
+    unused = []
+    if not _trains_jointly(plan):
+        where = "architecture=None" if plan.architecture is None else "train_encoder=False"
+        unused = [(name, where) for name in _RECONSTRUCTIONS if getattr(plan, name) != 1.0]
+        if plan.clustering_weight != 1.0:
+            unused.append(("clustering_weight", where))
+    if plan.pretrain_target is not None and plan.given["augmentation"] == "masking":
+        unused.append(("augmentation", "pretrain_target"))
+    for name, where in unused:
+        warnings.warn(
+            f"{name}={getattr(plan, name)!r} has no effect with {where}: leave it at its default.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _mixture_of(plan: Plan, width: int) -> DissimilarityMixture:
+    gaussian = (plan.dissimilarity_params or {}).get("log_determinant", False)
+    if not isinstance(gaussian, bool | np.bool):
+        raise TypeError(f"log_determinant={gaussian!r} must be True or False.")
+    return DissimilarityMixture(
+        plan.n_clusters, width, _dissimilarity_of(plan), log_determinant=bool(gaussian)
+    )
+
+
+def _dissimilarity_of(plan: Plan) -> Dissimilarity:
+    """The dissimilarity, checked, with its parameters in the units of the scaled samples."""
+    name, params = plan.dissimilarity, dict(plan.dissimilarity_params or {})
+    if name == "mahalanobis":
+        params.pop("log_determinant", None)
+        if params:
+            raise TypeError(
+                f"dissimilarity='mahalanobis': unknown parameter {next(iter(params))!r}. Its "
+                "parameters: ['log_determinant']."
+            )
+    resolved = resolve(name, params)
+    if plan.architecture is not None and (name == "toroidal" or resolved.domain != "real"):
+        raise ValueError(
+            f"dissimilarity={resolved.name!r} is about the values of the samples, and an "
+            "embedding has others: set architecture=None, or choose another dissimilarity."
+        )
+    takes_magnitudes = params.get("normalizer", "abs_sum") in ("abs_sum", "softmax_abs")
+    if name == "kullback_leibler" and takes_magnitudes and plan.architecture is None:
+        # that is for embeddings, which have signs; a share of the samples below 0 is a mistake
+        return dataclasses.replace(resolved, domain="non-negative")
+    if name != "toroidal":
+        return resolved
+    # from the units of the samples; only now, so that an error speaks in those
+    n_features = plan.data.n_features
+    periods = np.asarray(params["period"], dtype=float)
+    if periods.shape not in ((), (n_features,)):
+        return resolved  # whose formula says so
+    scaled = np.broadcast_to(periods * plan.scaler.factor, n_features)
+    # None has become nan
+    return dataclasses.replace(resolved, params={"period": np.nan_to_num(scaled).tolist()})
+
+
+def _first_turn(plan: Plan, X: Any) -> np.ndarray:
+    """Where the turn that holds the least sample begins, by column.
+
+    A multiple of half a period: 0 for hours, -180 for longitudes.
+    """
+    period = np.asarray(dict(plan.dissimilarity_params or {}).get("period", 0.0), dtype=float)
+    if period.shape not in ((), (X.shape[1],)):
+        return np.zeros(1)  # the formula refuses it
+    least = X.min(axis=0).toarray().ravel() if issparse(X) else X.min(axis=0)
+    half = np.where(period > 0, period / 2, 1.0)
+    turn: np.ndarray = np.floor(least / half) * half
+    return turn

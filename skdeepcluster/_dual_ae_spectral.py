@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -16,14 +16,26 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ._data.rows import INFERENCE_BATCH, Rows
-from ._engine.phases import Batch, Phase, Run, Step, gather
-from ._sklearn import Interval, StrOptions
-from ._start.neighbors import nearest_neighbors, rows_as_features
-from ._start.partition import start_partition
+from ._engine.device import seeded_layers
+from ._start.neighbors import nearest_neighbors
+from ._start.views import input_neighbors, partition_to_imitate, view_pretraining
 from .augment import random_masking
-from .base import BaseDeepClusterer
+from .base import (
+    BaseDeepClusterer,
+    Batch,
+    Data,
+    Interval,
+    Phase,
+    Plan,
+    Run,
+    Step,
+    StrOptions,
+    gather,
+    labels_stable,
+    refuse_no_loss,
+    start_partition,
+)
 from .functional import (
-    constant,
     contrastive_loss,
     entropy,
     gaussian_divergence,
@@ -51,7 +63,7 @@ _PRETRAIN_UPDATES = 700
 _CLUSTER_UPDATES = 500
 _HEAD_SHARE = 0.4  # of the epochs of the spectral phase, for the head alone before it
 _LOOKS = 4  # at the neighbours, in the spectral phase
-_NOWHERE = 1e6  # coordinates of the center of a cluster that died
+_NETWORK = ("encoder", "decoder", "log_variance", "discriminators")
 # of the learning rate, in the spectral phase: the map that makes outputs orthonormal is steep
 _SPECTRAL_RATE = 1 / 3
 # the same where only the head is trained
@@ -336,8 +348,7 @@ class DualAESpectral(BaseDeepClusterer):
         "precision": "32",
     }
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDeepClusterer._parameter_constraints,
+    parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "embedding": [StrOptions({"spectral", "latent"})],
         "mutual_information": [StrOptions({"views", "jensen-shannon"}), None],
         "information_weight": [Interval(Real, 0, None, closed="left")],
@@ -351,22 +362,14 @@ class DualAESpectral(BaseDeepClusterer):
         "neighborhood": [StrOptions({"global", "batch"})],
         "init": [StrOptions({"auto", "graph", "k-means", "spectral"})],
     }
-    _not_in_pretraining = BaseDeepClusterer._not_in_pretraining | {
+    not_in_pretraining = BaseDeepClusterer.not_in_pretraining | {
         "embedding",
         "balance_weight",
         "affinity",
         "neighborhood",
     }
-    _fixed_in_warm_start = (
-        *BaseDeepClusterer._fixed_in_warm_start,
-        "embedding",
-        "mutual_information",
-    )
-    _start_decides = True
-    _shortest_epoch = 3
-    _image_augmentation = "crop"
-    _small_image = 0
-    _vector_init, _image_init = "spectral", "graph"
+    fixed_parameters = BaseDeepClusterer.fixed_parameters | {"embedding", "mutual_information"}
+    start_decides = True
 
     def __init__(
         self,
@@ -441,14 +444,29 @@ class DualAESpectral(BaseDeepClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _builders(self) -> dict[str, Callable[..., tuple[nn.Module, nn.Module]]]:
-        return super()._builders() | {"conv": dual_conv_autoencoder}
+    @classmethod
+    def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
+        images, words = data.kind == "images", data.kind == "bag of words"
+        batch_size = int(given["batch_size"])
+        return super().defaults(data, given) | {
+            "augmentation": "crop" if images else "masking" if words else None,
+            "n_components": max(10, int(given["n_clusters"])),
+            "architecture": "conv" if images else "mlp",
+            "init": "graph" if images or words else "spectral",
+            "pretrain_epochs": data.epochs(_PRETRAIN_UPDATES, batch_size, shortest=3),
+            "max_epochs": data.epochs(_CLUSTER_UPDATES, batch_size, shortest=3),
+        }
 
-    def _module(self, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        width = self._width()
+    @staticmethod
+    def architectures(plan: Plan) -> dict[str, Callable[..., tuple[nn.Module, nn.Module]]]:
+        return BaseDeepClusterer.architectures(plan) | {"conv": dual_conv_autoencoder}
+
+    @staticmethod
+    def make_module(plan: Plan, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
+        width = plan.n_components
         discriminators: dict[str, nn.Module] = {}
-        if self.mutual_information == "jensen-shannon":
-            shape = self.image_shape_ or (self.n_features_in_,)
+        if plan.mutual_information == "jensen-shannon":
+            shape = plan.data.sample_shape
             if isinstance(encoder, FeatureEncoder):
                 shape = tuple(encoder.features(torch.zeros(1, *shape)).shape[1:])
                 discriminators["places"] = Discriminator(shape[0], width)
@@ -456,279 +474,315 @@ class DualAESpectral(BaseDeepClusterer):
         return DualAutoencoder(
             encoder,
             decoder,
-            StudentTAssignment(self.n_clusters, width),
-            MixturePrior(self.n_clusters, width),
-            spherical=self.mutual_information == "views",
+            StudentTAssignment(plan.n_clusters, width),
+            MixturePrior(plan.n_clusters, width),
+            spherical=plan.mutual_information == "views",
             discriminators=discriminators,
         )
 
-    def _phases(self, n_samples: int) -> tuple[Phase, ...]:
-        annealed = self.learning_rate_schedule == "annealed"
-        rate = self._rate()
-        network = ("encoder", "decoder", "log_variance", "discriminators")
-        masking = self._resolve_augmentation() == "masking"
-        pretrain = Phase(
-            "pretrain",
-            self._epochs(self.pretrain_epochs, _PRETRAIN_UPDATES, n_samples),
-            (Step("autoencoder", self._represent, trains=network),),
-            rate,
-            schedule=one_cycle if annealed else constant,
-            whole_batches=True,
-            cached=True,
-            augment=random_masking if masking else None,
-        )
-        epochs = self._epochs(self.max_epochs, _CLUSTER_UPDATES, n_samples)
-        if not epochs:
-            return pretrain, Phase("cluster", 0, (), rate, setup=self._start)
-        head_epochs = math.ceil(_HEAD_SHARE * epochs)
-        head = Phase(
-            "head",
-            head_epochs,
-            (Step("head", self._imitate, trains=("assign",)),),
-            rate,
-            setup=self._start_head,
-            refresh=self._eigenspace,
-            refresh_every=head_epochs,
-        )
-        cluster = Phase(
-            "cluster",
-            epochs,
-            (
-                Step("joint", self._joint, trains=(*network, "prior", "assign"))
-                if self._joint_training()
-                else Step("spectral", self._head_alone, trains=("prior", "assign")),
-            ),
-            (_SPECTRAL_RATE if self._joint_training() else _CAREFUL_RATE) * rate,
-            schedule=one_cycle if annealed else constant,
-            setup=self._clusters_of_latents,
-            refresh=self._graph,
-            refresh_every=math.ceil(epochs / _LOOKS),
-            stop=self._labels_stable,
-            whole_batches=True,
-        )
-        return pretrain, head, cluster
-
-    # ---------------------------------------------------------------- stage A: the dual autoencoder
-
-    def _constants(self, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
-        """Neighbours in the input, for second views where nothing is augmented."""
-        if self.mutual_information != "views" or self._resolve_augmentation() is not None:
-            return {}
-        features = rows_as_features(rows, np.arange(len(rows)), random_state)
-        _, index = nearest_neighbors(features, int(self.n_neighbors), random_state)
-        return {"partners": torch.from_numpy(index).to(rows.device)}
-
-    def _represent(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        """Equation 13: the autoencoder's losses, and the divergence from a Gaussian prior."""
-        views = [batch.augment(batch.x)]
-        if self.mutual_information == "views":
-            partners = batch.targets.get("partners")
-            views.append(batch.augment(batch.x if partners is None else batch.neighbors(partners)))
-        z = module.latent(torch.cat(views))
-        losses = self._dual_losses(module, batch, views[0], z)
-        if self.prior_weight:
-            mean = z[: len(batch)].float()
-            divergence = gaussian_divergence(mean, module.log_variance(mean)).mean()
-            losses["prior"] = self.prior_weight * divergence
-        return losses
-
-    def _dual_losses(
-        self, module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor
-    ) -> dict[str, Tensor]:
-        """Mutual information, and equation 12: reconstruction from clean and noisy latents.
-
-        `z` holds latents of the samples, as `x` shows them, and then those of other views.
-        """
-        losses = {}
-        n = len(batch)
-        # in a batch of single views there is nothing to tell apart
-        told = self.mutual_information == "jensen-shannon" or len(z) > n
-        if self.information_weight and self.mutual_information is not None and told:
-            information = self._information(module, x, z, n)
-            losses["information"] = self.information_weight * information.mean()
-        if self.reconstruction_weight or self.relative_weight:
-            clean = module.decoder(z[:n])
-            error = reconstruction_error(clean, batch.x).mean()
-            losses["reconstruction"] = self.reconstruction_weight * error
-            if self.relative_weight:
-                noisy = z[:n] * (1.0 + self.noise * torch.randn_like(z[:n]))
-                error = reconstruction_error(module.decoder(noisy), clean).mean()
-                losses["relative"] = self.relative_weight * error
-        return losses
-
-    def _information(self, module: DualAutoencoder, x: Tensor, z: Tensor, n: int) -> Tensor:
-        """Minus an estimate of the mutual information, of each sample."""
-        if self.mutual_information == "views":
-            with torch.autocast(z.device.type, enabled=False):
-                return contrastive_loss(z[:n].float(), z[-n:].float())
-        # equations 8 and 9, of the posterior's samples; batches are shuffled, so that the
-        # neighbour in the batch is drawn at random, and is never the sample itself
-        features, z = module.features(x), z[:n]
-        z = z + (0.5 * module.log_variance(z)).exp() * torch.randn_like(z)
-        loss = torch.zeros(n, device=z.device)
-        for name, discriminator in module.discriminators.items():
-            seen = features.flatten(1).unsqueeze(1)  # (n, 1, channels * places)
-            if name == "places":
-                seen = features.flatten(2).mT  # (n, places, channels)
-            joint, product = discriminator(seen, z), discriminator(seen, z.roll(1, dims=0))
-            loss = loss + jensen_shannon_loss(joint.float(), product.float())
-        return loss
-
-    # ---------------------------------------------------------------- stage B: spectral clustering
-
-    def _start(self, run: Run) -> dict[str, Tensor]:
-        """The start partition, of the latents."""
-        run.module.assign, targets = start_partition(run, self.n_clusters, self._resolve_init())
-        return targets
-
-    def _start_head(self, run: Run) -> dict[str, Tensor]:
-        """The start partition, for the head to imitate."""
-        p = self._start(run).get("p")
-        if p is None:
-            p = one_hot(run.assign().argmax(dim=1), self.n_clusters).float()
-        with torch.no_grad():
-            run.module.prior.means.copy_(_means(torch.from_numpy(run.embed()).to(p.device), p))
-        run.module.assign = self._head().to(p.device)
-        return {"p": p}
-
-    def _head(self) -> SpectralAssignment:
-        latent = self.embedding == "latent"
-        return SpectralAssignment(self.n_clusters, self._width(), latent=latent)
-
-    def _fitted_module(
-        self, encoder: nn.Module, decoder: nn.Module, state: Collection[str]
+    @classmethod
+    def fitted_module(
+        cls, plan: Plan, encoder: nn.Module, decoder: nn.Module, names: Collection[str]
     ) -> nn.Module:
-        module = super()._fitted_module(encoder, decoder, state)
-        if "assign.spectral_centers" in state:
-            module.assign = self._head()
-        return module
+        module: Any = cls.make_module(plan, encoder, decoder)
+        if "assign.spectral_centers" in names:
+            module.assign = _head(plan)
+        return module  # type: ignore[no-any-return]
 
-    def _imitate(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        """Divergence of the head's posterior from the start partition."""
-        with torch.autocast(batch.x.device.type, enabled=False):
-            p = module.assign.posterior(_fixed_latents(module, batch.x))
-        return {"imitation": kl_divergence(batch.targets["p"], p).mean()}
+    @staticmethod
+    def make_phases(plan: Plan) -> tuple[Phase, ...]:
+        weights = ["reconstruction_weight", "relative_weight", "prior_weight"]
+        weights += [] if plan.mutual_information is None else ["information_weight"]
+        refuse_no_loss(plan, *weights)
+        masking = random_masking if plan.augmentation == "masking" else None
+        pretrain = view_pretraining(plan, _represent, _NETWORK, augment=masking)
+        if not plan.max_epochs:
+            return pretrain, Phase("cluster", 0, (), plan.learning_rate, setup=_start)
+        return pretrain, *_spectral_phases(plan)
 
-    def _clusters_of_latents(self, run: Run) -> None:
-        """For a training that the user stopped before there was a head."""
-        if isinstance(run.module.assign, StudentTAssignment):
-            self._start(run)
+    @classmethod
+    def resumed_phases(cls, plan: Plan, module: Any) -> tuple[Phase, ...]:
+        if isinstance(module.assign, StudentTAssignment):  # there is no head yet
+            return cls.make_phases(plan)[1:]
+        return super().resumed_phases(plan, module)
 
-    @torch.no_grad()
-    def _eigenspace(self, run: Run) -> dict[str, Tensor]:
-        """Equation 17 on all samples, and k-means in the spectral embedding."""
-        assign, z = run.module.assign, _latents(run)
-        p = torch.cat([assign.posterior(part) for part in torch.split(z, INFERENCE_BATCH)])
-        assign.orthonormalizer.copy_(orthonormalizer(p))
-        y = p @ assign.orthonormalizer
-        # from the head's own partition, so that clusters keep their numbers
-        own = one_hot(p.argmax(dim=1), self.n_clusters).float()
-        # outputs that collapsed onto others are left with a norm of next to nothing: k-means would
-        # cut some cluster in their place
-        n_alive = max(1, int(y.square().mean(dim=0).sum().round()))
-        alive = own.sum(dim=0).topk(n_alive).indices.sort().values
-        centers = _means(y, own)[alive]
-        with warnings.catch_warnings():
-            # of duplicated samples; fit says so of the labels it ends with
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            k_means = KMeans(n_alive, init=centers.cpu().numpy(), n_init=1)
-            labels = torch.from_numpy(k_means.fit_predict(y.cpu().numpy())).long().to(y.device)
-        assign.spectral_centers.fill_(_NOWHERE)
-        assign.spectral_centers[alive] = torch.from_numpy(k_means.cluster_centers_).to(y)
-        assign.latent_centers.copy_(_means(z, one_hot(alive[labels], self.n_clusters).float()))
-        assign.variance.fill_(max(k_means.inertia_ / y.numel(), _LEAST_VARIANCE))
-        return {}
+    @staticmethod
+    def constants(plan: Plan, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
+        """Neighbours in the input, for second views where nothing is augmented."""
+        if plan.mutual_information != "views" or plan.augmentation is not None:
+            return {}
+        return {"partners": input_neighbors(rows, int(plan.n_neighbors), random_state)[1]}
 
-    def _graph(self, run: Run) -> dict[str, Tensor]:
-        """Soft assignments, and neighbours among the latents of all samples."""
-        if isinstance(run.module.assign, SpectralAssignment):
-            self._eigenspace(run)
-        targets = {"q": run.assign()}
-        if self.neighborhood == "global" and not run.over:
-            z = _latents(run)
-            distances, index = nearest_neighbors(
-                z.cpu().numpy(), int(self.n_neighbors) + 1, run.random_state
-            )
-            squares = torch.from_numpy(distances).float().square().to(z.device)
-            targets["affinity"] = neighbor_affinity(squares, self.affinity)
-            nearest = index[:, : targets["affinity"].shape[1]]
-            targets["neighbors"] = torch.from_numpy(nearest).to(z.device)
-        return targets
-
-    def _joint(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        """Equation 19: the autoencoder's losses, the mixture prior and the spectral loss."""
-        z = module.latent(self._views(batch))
-        losses = self._dual_losses(module, batch, batch.x, z)
-        with torch.autocast(z.device.type, enabled=False):
-            return losses | self._head_losses(module, z.float(), len(batch))
-
-    def _head_alone(self, module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
-        """Mixture prior and spectral loss, on latents that stay as they are."""
-        with torch.autocast(batch.x.device.type, enabled=False):
-            z = _fixed_latents(module, self._views(batch))
-            return self._head_losses(module, z, len(batch))
-
-    def _views(self, batch: Batch) -> Tensor:
-        """The samples, a neighbour of each, and an augmented view of each."""
-        views = [batch.x]
-        if self.neighborhood == "global":
-            neighbors, affinity = batch.targets["neighbors"], batch.targets["affinity"]
-            views.append(batch.neighbors(neighbors, affinity))
-        if self._augments():
-            views.append(batch.augment(batch.x))
-        return torch.cat(views)
-
-    def _head_losses(self, module: DualAutoencoder, z: Tensor, n: int) -> dict[str, Tensor]:
-        p = module.assign.posterior(z)
-        losses = {"spectral": self._spectral(module.assign.orthonormal(p), z, n).float()}
-        if self.prior_weight:
-            divergence = module.prior(z[:n], module.log_variance(z[:n]), p[:n])
-            losses["prior"] = self.prior_weight * divergence.mean()
-        if self.balance_weight:
-            balance = _CONFIDENCE * entropy(p).mean() - entropy(p.mean(dim=0))
-            losses["balance"] = self.balance_weight * balance
-        return losses
-
-    def _spectral(self, y: Tensor, z: Tensor, n: int) -> Tensor:
-        """Equation 15: along edges to other views in the batch, and to neighbours in it."""
-        losses = []
-        if len(y) > n:
-            views = torch.stack(torch.split(y, n)[1:], dim=1)  # (n, views, k)
-            alike = y.new_full(views.shape[:2], 1.0 / views.shape[1])
-            losses.append(spectral_loss(y[:n], views, alike).mean())
-        if self.neighborhood == "batch":
-            # not through the affinities: the network would push neighbours apart
-            squares = squared_distances(z[:n], z[:n]).detach().fill_diagonal_(torch.inf)
-            near = squares.topk(min(int(self.n_neighbors) + 1, n - 1), largest=False)
-            affinity = neighbor_affinity(near.values, self.affinity)
-            neighbors = y[near.indices[:, : affinity.shape[1]]]  # (n, j, k)
-            losses.append(spectral_loss(y[:n], neighbors, affinity).mean())
-        return torch.stack(losses).mean()
-
-    def _objective(self, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
-        module: DualAutoencoder = self.module_
+    @staticmethod
+    def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
         latent = module.latent(x)
         if isinstance(module.assign, SpectralAssignment):
             y, centers = module.assign.spectral(latent), module.assign.spectral_centers
         else:
             y, centers = latent, module.assign.centers
         nearest = squared_distances(y, centers).min(dim=1).values
-        return nearest + self.reconstruction_weight * reconstruction_error(
-            module.decoder(latent), x
+        error = reconstruction_error(module.decoder(latent), x)
+        loss: Tensor = nearest + plan.reconstruction_weight * error
+        return loss
+
+
+# ---------------------------------------------------------------- stage A: the dual autoencoder
+
+
+def _represent(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
+    """Equation 13: the autoencoder's losses, and the divergence from a Gaussian prior."""
+    plan = batch.plan
+    views = [batch.augment(batch.x)]
+    if plan.mutual_information == "views":
+        partners = batch.targets.get("partners")
+        views.append(batch.augment(batch.x if partners is None else batch.neighbors(partners)))
+    z = module.latent(torch.cat(views))
+    losses = _dual_losses(module, batch, views[0], z)
+    if plan.prior_weight:
+        mean = z[: len(batch)].float()
+        divergence = gaussian_divergence(mean, module.log_variance(mean)).mean()
+        losses["prior"] = plan.prior_weight * divergence
+    return losses
+
+
+def _dual_losses(
+    module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor
+) -> dict[str, Tensor]:
+    """Mutual information, and equation 12: reconstruction from clean and noisy latents.
+
+    `z` holds latents of the samples, as `x` shows them, and then those of other views.
+    """
+    plan, n = batch.plan, len(batch)
+    losses = {}
+    # in a batch of single views there is nothing to tell apart
+    informs = plan.mutual_information == "jensen-shannon" or len(z) > n
+    if plan.information_weight and plan.mutual_information is not None and informs:
+        information = _information(module, batch, x, z)
+        losses["information"] = plan.information_weight * information.mean()
+    if plan.reconstruction_weight or plan.relative_weight:
+        clean = module.decoder(z[:n])
+        error = reconstruction_error(clean, batch.x).mean()
+        losses["reconstruction"] = plan.reconstruction_weight * error
+        if plan.relative_weight:
+            noisy = z[:n] * (1.0 + plan.noise * _gaussian(z[:n], batch))
+            error = reconstruction_error(module.decoder(noisy), clean).mean()
+            losses["relative"] = plan.relative_weight * error
+    return losses
+
+
+def _information(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) -> Tensor:
+    """Minus an estimate of the mutual information, of each sample."""
+    n = len(batch)
+    if batch.plan.mutual_information == "views":
+        with torch.autocast(z.device.type, enabled=False):
+            return contrastive_loss(z[:n].float(), z[-n:].float())
+    # equations 8 and 9, of the posterior's samples; batches are shuffled, so that the
+    # neighbour in the batch is drawn at random, and is never the sample itself
+    features, z = module.features(x), z[:n]
+    z = z + (0.5 * module.log_variance(z)).exp() * _gaussian(z, batch)
+    loss = torch.zeros(n, device=z.device)
+    for name, discriminator in module.discriminators.items():
+        seen = features.flatten(1).unsqueeze(1)  # (n, 1, channels * places)
+        if name == "places":
+            seen = features.flatten(2).mT  # (n, places, channels)
+        joint, product = discriminator(seen, z), discriminator(seen, z.roll(1, dims=0))
+        loss = loss + jensen_shannon_loss(joint.float(), product.float())
+    return loss
+
+
+def _gaussian(z: Tensor, batch: Batch) -> Tensor:
+    """Standard Gaussian noise of the shape of `z`."""
+    return torch.randn(z.shape, generator=batch.generator, device=z.device, dtype=z.dtype)
+
+
+# ---------------------------------------------------------------- stage B: spectral clustering
+
+
+def _spectral_phases(plan: Plan) -> tuple[Phase, Phase]:
+    """The head imitates the start partition, then it learns from the neighbour graph."""
+    head_epochs = math.ceil(_HEAD_SHARE * plan.max_epochs)
+    head = Phase(
+        "head",
+        head_epochs,
+        (Step("head", _imitate, trains=("assign",)),),
+        plan.learning_rate,
+        setup=_start_head,
+        refresh=_eigenspace,
+        refresh_every=head_epochs,
+    )
+    joint = _trains_jointly(plan)
+    reduction = _SPECTRAL_RATE if joint else _CAREFUL_RATE
+    cluster = Phase(
+        "cluster",
+        plan.max_epochs,
+        (
+            Step("joint", _joint, trains=(*_NETWORK, "prior", "assign"))
+            if joint
+            else Step("spectral", _head_alone, trains=("prior", "assign")),
+        ),
+        # a constant rate is the same in all phases, as in the authors' code
+        plan.learning_rate * (reduction if plan.learning_rate_schedule == "annealed" else 1.0),
+        schedule=plan.schedule(one_cycle),
+        setup=_clusters_of_latents,
+        refresh=_graph,
+        refresh_every=math.ceil(plan.max_epochs / _LOOKS),
+        stop=labels_stable,
+        whole_batches=True,
+    )
+    return head, cluster
+
+
+def _start(run: Run) -> dict[str, Tensor]:
+    """The start partition, of the latents."""
+    run.module.assign, targets = start_partition(run, run.plan.n_clusters, run.plan.init)
+    return targets
+
+
+def _start_head(run: Run) -> dict[str, Tensor]:
+    """The start partition, for the head to imitate."""
+    p = partition_to_imitate(run)
+    with torch.no_grad():
+        run.module.prior.means.copy_(_means(_latents(run), p))
+    with seeded_layers(run.draw_seed(), run.rows.device):
+        run.module.assign = _head(run.plan)
+    run.module.assign.to(p.device)
+    return {"p": p}
+
+
+def _head(plan: Plan) -> SpectralAssignment:
+    latent = plan.embedding == "latent"
+    return SpectralAssignment(plan.n_clusters, plan.n_components, latent=latent)
+
+
+def _imitate(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
+    """Divergence of the head's posterior from the start partition."""
+    with torch.autocast(batch.x.device.type, enabled=False):
+        p = module.assign.posterior(_fixed_latents(module, batch.x))
+    return {"imitation": kl_divergence(batch.targets["p"], p).mean()}
+
+
+def _clusters_of_latents(run: Run) -> None:
+    """For a training that the user stopped before there was a head."""
+    if isinstance(run.module.assign, StudentTAssignment):
+        _start(run)
+
+
+@torch.no_grad()
+def _eigenspace(run: Run) -> dict[str, Tensor]:
+    """Equation 17 on all samples, and k-means in the spectral embedding."""
+    n_clusters, assign, z = run.plan.n_clusters, run.module.assign, _latents(run)
+    p = torch.cat([assign.posterior(part) for part in torch.split(z, INFERENCE_BATCH)])
+    assign.orthonormalizer.copy_(orthonormalizer(p))
+    y = p @ assign.orthonormalizer
+    # from the head's own partition, so that clusters keep their numbers
+    own = one_hot(p.argmax(dim=1), n_clusters).float()
+    # outputs that collapsed onto others are left with a norm of next to nothing: k-means would
+    # cut some cluster in their place
+    n_alive = max(1, int(y.square().mean(dim=0).sum().round()))
+    alive = own.sum(dim=0).topk(n_alive).indices.sort().values
+    centers = _means(y, own)[alive]
+    with warnings.catch_warnings():
+        # of duplicated samples; fit says so of the labels it ends with
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        k_means = KMeans(n_alive, init=centers.cpu().numpy(), n_init=1)
+        labels = torch.from_numpy(k_means.fit_predict(y.cpu().numpy())).long().to(y.device)
+    found = torch.from_numpy(k_means.cluster_centers_).to(y)
+    assign.set_clusters(alive, found)
+    assign.latent_centers.copy_(_means(z, one_hot(alive[labels], n_clusters).float()))
+    assign.variance.fill_(max(k_means.inertia_ / y.numel(), _LEAST_VARIANCE))
+    return {}
+
+
+def _graph(run: Run) -> dict[str, Tensor]:
+    """Soft assignments, and neighbours among the latents of all samples."""
+    plan = run.plan
+    if isinstance(run.module.assign, SpectralAssignment):
+        _eigenspace(run)
+    targets = {"q": run.assign()}
+    if plan.neighborhood == "global" and not run.over:
+        z = _latents(run)
+        random_state = np.random.RandomState(run.draw_seed())
+        distances, index = nearest_neighbors(
+            z.cpu().numpy(), int(plan.n_neighbors) + 1, random_state
         )
+        squares = torch.from_numpy(distances).float().square().to(z.device)
+        targets["affinity"] = neighbor_affinity(squares, plan.affinity)
+        nearest = index[:, : targets["affinity"].shape[1]]
+        targets["neighbors"] = torch.from_numpy(nearest).to(z.device)
+    return targets
 
-    def _joint_training(self) -> bool:
-        """Whether the autoencoder is trained with the head.
 
-        Where views are neighbours it has nothing more to learn. As it went on, two circles that
-        the start had right lost arcs to each other: the spectral loss does not see how long an
-        arc is.
-        """
-        return self.mutual_information != "views" or self._augments()
+def _joint(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
+    """Equation 19: the autoencoder's losses, the mixture prior and the spectral loss."""
+    z = module.latent(_views(batch))
+    losses = _dual_losses(module, batch, batch.x, z)
+    with torch.autocast(z.device.type, enabled=False):
+        return losses | _head_losses(module, batch, z.float())
 
-    def _augments(self) -> bool:
-        """Whether there are augmented views in the spectral phase."""
-        return self._resolve_augmentation() not in (None, "masking")
+
+def _head_alone(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
+    """Mixture prior and spectral loss, on latents that stay as they are."""
+    with torch.autocast(batch.x.device.type, enabled=False):
+        return _head_losses(module, batch, _fixed_latents(module, _views(batch)))
+
+
+def _views(batch: Batch) -> Tensor:
+    """The samples, a neighbour of each, and an augmented view of each."""
+    views = [batch.x]
+    if batch.plan.neighborhood == "global":
+        neighbors, affinity = batch.targets["neighbors"], batch.targets["affinity"]
+        views.append(batch.neighbors(neighbors, affinity))
+    if _augments(batch.plan):
+        views.append(batch.augment(batch.x))
+    return torch.cat(views)
+
+
+def _head_losses(module: DualAutoencoder, batch: Batch, z: Tensor) -> dict[str, Tensor]:
+    plan, n = batch.plan, len(batch)
+    p = module.assign.posterior(z)
+    losses = {"spectral": _spectral(plan, module.assign.orthonormal(p), z, n).float()}
+    if plan.prior_weight:
+        divergence = module.prior(z[:n], module.log_variance(z[:n]), p[:n])
+        losses["prior"] = plan.prior_weight * divergence.mean()
+    if plan.balance_weight:
+        balance = _CONFIDENCE * entropy(p).mean() - entropy(p.mean(dim=0))
+        losses["balance"] = plan.balance_weight * balance
+    return losses
+
+
+def _spectral(plan: Plan, y: Tensor, z: Tensor, n: int) -> Tensor:
+    """Equation 15: along edges to other views in the batch, and to neighbours in it."""
+    losses = []
+    if len(y) > n:
+        views = torch.stack(torch.split(y, n)[1:], dim=1)  # (n, views, k)
+        alike = y.new_full(views.shape[:2], 1.0 / views.shape[1])
+        losses.append(spectral_loss(y[:n], views, alike).mean())
+    if plan.neighborhood == "batch":
+        # not through the affinities: the network would push neighbours apart
+        squares = squared_distances(z[:n], z[:n]).detach().fill_diagonal_(torch.inf)
+        near = squares.topk(min(int(plan.n_neighbors) + 1, n - 1), largest=False)
+        affinity = neighbor_affinity(near.values, plan.affinity)
+        neighbors = y[near.indices[:, : affinity.shape[1]]]  # (n, j, k)
+        losses.append(spectral_loss(y[:n], neighbors, affinity).mean())
+    return torch.stack(losses).mean()
+
+
+# ---------------------------------------------------------------- what the parameters stand for
+
+
+def _trains_jointly(plan: Plan) -> bool:
+    """Whether the autoencoder is trained with the head.
+
+    Where views are neighbours it has nothing more to learn. When its training continued, two
+    circles that the start had right lost arcs to each other: the spectral loss does not see how
+    long an arc is.
+    """
+    return plan.mutual_information != "views" or _augments(plan)
+
+
+def _augments(plan: Plan) -> bool:
+    """Whether there are augmented views in the spectral phase."""
+    return plan.augmentation not in (None, "masking")
 
 
 @torch.no_grad()

@@ -1,5 +1,8 @@
 """The only file that imports private scikit-learn names."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, _fit_context
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
@@ -9,7 +12,14 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
-    "_fit_context",
     "check_matplotlib_support",
     "validate_params",
+    "with_valid_parameters",
 ]
+
+Fit = TypeVar("Fit", bound=Callable[..., Any])
+
+
+def with_valid_parameters(fit: Fit) -> Fit:
+    """Check the estimator's parameters before `fit`, which keeps its type."""
+    return cast(Fit, _fit_context(prefer_skip_nested_validation=True)(fit))

@@ -1,7 +1,6 @@
 """The autoencoder that the parameters ``architecture`` and ``hidden_units`` stand for."""
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
@@ -12,35 +11,34 @@ from torch import nn
 
 from .._data.rows import Rows
 from ..nn import glorot_
+from .plan import Plan
 
 _WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
 
 
 def build_autoencoder(
-    architecture: Any,
+    plan: Plan,
     rows: Rows,
-    n_components: int,
-    hidden_units: Any,
+    width: int,
     seed: int,
     *,
     builders: Mapping[str, Callable[..., tuple[nn.Module, nn.Module]]],
-    small_image: int,
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for the samples, ours initialised from the seed.
+    """Encoder and decoder for the samples; those of this package are initialised from the seed.
 
     Parameters
     ----------
-    architecture, n_components, hidden_units
-        The parameters of the estimators.
+    plan : Plan
+        Its `architecture` and `hidden_units` say what to build.
     rows : Rows
         Training samples.
+    width : int
+        Outputs of the encoder.
     seed : int
-        Of the weights.
+        Seed of the weights.
     builders : mapping of str to callable
         What the names of architectures stand for: each makes a pair from sample shape and
-        `n_components`, "mlp" also from the widths of the hidden layers.
-    small_image : int
-        Pixels of an image up to which "auto" is "mlp".
+        `width`, "mlp" also from the widths of the hidden layers.
 
     Returns
     -------
@@ -51,22 +49,18 @@ def build_autoencoder(
     ValueError
         If the parameters do not fit the samples or each other.
     """
-    shape = rows.sample_shape
-    images = len(shape) == 3
+    shape, architecture = rows.sample_shape, plan.architecture
     if architecture is None:
         return nn.Flatten(), nn.Unflatten(1, shape)
-    if architecture == "auto":
-        small = not images or math.prod(shape[1:]) <= small_image
-        architecture = "mlp" if small else "conv"
-    if isinstance(architecture, str) and architecture != "mlp" and not images:
+    if isinstance(architecture, str) and architecture != "mlp" and len(shape) != 3:
         raise ValueError(
             f"architecture={architecture!r} needs images: pass X of shape (n_samples, channels, "
             "height, width), or flat rows with image_shape=(channels, height, width)."
         )
     if isinstance(architecture, str):
+        widths = [_check_widths(plan.hidden_units)] if architecture == "mlp" else []
+        pair = builders[architecture](shape, width, *widths)
         generator = torch.Generator().manual_seed(seed)
-        widths = [_widths(hidden_units, rows.X.shape[1])] if architecture == "mlp" else []
-        pair = builders[architecture](shape, n_components, *widths)
         for part in pair:
             glorot_(part, generator)
         return pair
@@ -79,15 +73,17 @@ def build_autoencoder(
     if isinstance(architecture, tuple):
         pair = copy.deepcopy(architecture)
     else:
-        pair = architecture(shape, n_components)
-    _check_autoencoder(pair, rows, n_components)
+        pair = architecture(shape, width)
+    _check_autoencoder(pair, rows, width)
     return pair
 
 
-def _widths(hidden_units: Any, n_features: int) -> tuple[int, ...]:
-    """Hidden widths of the encoder; "auto" bounds the weights of very wide data."""
-    if hidden_units == "auto":
-        return (min(512, max(32, _WIDE_LAYER // n_features)), 256)
+def default_widths(n_features: int) -> tuple[int, int]:
+    """Hidden widths of the encoder, which bound the weights for very wide data."""
+    return (min(512, max(32, _WIDE_LAYER // n_features)), 256)
+
+
+def _check_widths(hidden_units: Any) -> tuple[int, ...]:
     widths = tuple(hidden_units)
     if not all(isinstance(width, Integral) and int(width) > 0 for width in widths):
         raise ValueError(

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .._data.rows import Rows
+from .plan import Plan
 from .processes import LAUNCHED, launched_device
 
 _NARROWEST_BFLOAT16 = 5  # pixels a side; see use_bfloat16
@@ -46,51 +46,52 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-def use_bfloat16(precision: str, rows: Rows, module: nn.Module, *, own: bool) -> bool:
-    """Whether to train in bfloat16; "auto" does where the hardware multiplies in it.
+def resolve_precision(plan: Plan, device: torch.device) -> str:
+    """The precision of matrix products in training; "auto" is "bf16" where that is fast and right.
 
     On CPU, torch 2.13 returns arbitrary gradients for a bfloat16 convolution of a map that is
-    one pixel wide, as ours are in images narrower than 5 pixels. "auto" keeps off that
-    and off the convolutions of other networks, "bf16" is refused.
+    one pixel wide, as ours are in images narrower than 5 pixels. "auto" avoids that, and
+    networks of the user on the CPU, which may hold such a map. "bf16" is refused there.
 
     Parameters
     ----------
-    precision : {"auto", "32", "bf16"}
-        The parameter of the estimators.
-    rows : Rows
-        Training samples, on the training device.
-    module : torch.nn.Module
-        What is trained.
-    own : bool
-        Whether the network is one of this package.
+    plan : Plan
+        What the fit does.
+    device : torch.device
+        Where it trains.
 
     Returns
     -------
-    bool
+    {"32", "bf16"}
 
     Raises
     ------
     ValueError
         If "bf16" is known to be wrong here.
     """
-    if precision == "32":
-        return False
-    on_cpu = rows.device.type == "cpu"
-    convolves = any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in module.modules())
-    narrow = own and on_cpu and convolves and min(rows.sample_shape[1:]) < _NARROWEST_BFLOAT16
-    if precision == "bf16":
-        if narrow:
-            raise ValueError(
-                f"precision='bf16' on images of shape {rows.sample_shape}: torch's bfloat16 "
-                "convolutions are wrong on CPU for sides under "
-                f"{_NARROWEST_BFLOAT16} pixels. Set precision='32' or architecture='mlp'."
-            )
-        return True
-    if rows.device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities() if on_cpu else {}
-    fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return fast and not narrow and (own or not convolves)
+    precision, architecture = str(plan.precision), plan.architecture
+    on_cpu = device.type == "cpu"
+    shape = plan.data.sample_shape
+    convolves = architecture in ("conv", "resnet")
+    narrow = on_cpu and convolves and min(shape[1:], default=0) < _NARROWEST_BFLOAT16
+    if precision == "bf16" and narrow:
+        raise ValueError(
+            f"precision='bf16' on images of shape {shape}: torch's bfloat16 convolutions are "
+            f"wrong on CPU for sides under {_NARROWEST_BFLOAT16} pixels. Set precision='32' or "
+            "architecture='mlp'."
+        )
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    own = architecture is None or isinstance(architecture, str)
+    return "bf16" if on_cpu and own and not narrow and _multiplies_in_bfloat16() else "32"
+
+
+def _multiplies_in_bfloat16() -> bool:
+    """Whether the processor has instructions for it."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @contextlib.contextmanager

@@ -46,34 +46,31 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> list[Any]:
 
 
 class ShuffledBatches:
-    """The samples of a run in a new random order at each pass, as :class:`Batch`.
+    """The samples of a run in a new random order in each epoch, as :class:`Batch`.
 
     A last batch of one row is dropped, since batch statistics do not exist there, and any smaller
-    last batch where the phase wants whole ones.
+    last batch where the phase wants whole ones. The order depends on the seed and on the number of
+    the epoch only, so that all processes shuffle alike and a resumed fit has nothing to restore.
     """
 
     def __init__(
-        self,
-        phase: Phase,
-        run: Run,
-        batch_size: int,
-        augment: Callable[[Tensor], Tensor],
-        generator: np.random.Generator,
+        self, phase: Phase, run: Run, augment: Callable[[Tensor], Tensor], seed: int
     ) -> None:
         self.phase = phase
         self.run = run
-        self.batch_size = batch_size
         self.augment = augment
-        self.generator = generator
+        self.seed = seed
+        self.epoch = 1
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.generator.permutation(len(self.run.rows))
-        for number in range(self.phase.updates(len(order), self.batch_size)):
-            index = order[number * self.batch_size : (number + 1) * self.batch_size]
-            index, weight = self.run.processes.share(index)
-            where = torch.from_numpy(index).to(self.run.rows.device)
-            targets = {name: values[where] for name, values in self.run.targets.items()}
-            yield Batch(self.run.rows.take(index), targets, self.augment, self.run.rows, weight)
+        run, size = self.run, self.run.plan.batch_size
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(run.rows))
+        for number in range(self.phase.updates(len(order), size)):
+            index = order[number * size : (number + 1) * size]
+            index, weight = run.processes.share(index)
+            where = torch.from_numpy(index).to(run.rows.device)
+            targets = {name: values[where] for name, values in run.targets.items()}
+            yield Batch(run.rows.take(index), targets, self.augment, run, weight)
 
 
 class PhaseNet(NeuralNet):
@@ -89,8 +86,6 @@ class PhaseNet(NeuralNet):
         Batches of the run.
     total_updates : int
         Optimiser steps of the whole phase, for its learning-rate schedule.
-    autocast : bool
-        Whether matrix products are taken in bfloat16.
     callbacks : list
         The user's skorch callbacks.
     """
@@ -102,7 +97,6 @@ class PhaseNet(NeuralNet):
         iterator: ShuffledBatches,
         *,
         total_updates: int,
-        autocast: bool,
         callbacks: list[Any],
     ) -> None:
         super().__init__(
@@ -118,7 +112,6 @@ class PhaseNet(NeuralNet):
         self.run = run
         self.iterator = iterator
         self.total_updates = total_updates
-        self.autocast = autocast
         self.updates_ = 0
         self.stopped_ = False  # by a callback, as skorch's EarlyStopping
         self.losses_: dict[str, list[Tensor]] = {}
@@ -157,13 +150,11 @@ class PhaseNet(NeuralNet):
             step.name: {str(n): s for n, s in self.optimizer_of(step).state_dict()["state"].items()}
             for step in self.phase.steps
         }
-        order = self.iterator.generator.bit_generator.state
-        return {"updates": self.updates_, "optimizers": optimizers, "order": order}
+        return {"updates": self.updates_, "optimizers": optimizers}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a state that :meth:`state` gave."""
         self.updates_ = state["updates"]
-        self.iterator.generator.bit_generator.state = state["order"]
         for step in self.phase.steps:
             optimizer = self.optimizer_of(step)
             moments = {int(n): s for n, s in state["optimizers"][step.name].items()}
@@ -206,7 +197,8 @@ class PhaseNet(NeuralNet):
     def train_step(self, batch: Batch, **fit_params: Any) -> Any:
         """Choose the step whose turn it is and the learning rate; skorch does the rest."""
         self.step_ = self._turns[self.updates_ % len(self._turns)]
-        factor = self.phase.schedule(min(1.0, self.updates_ / max(1, self.total_updates)))
+        self.run.progress = min(1.0, self.updates_ / max(1, self.total_updates))
+        factor = self.phase.schedule(self.run.progress)
         for group in self.optimizer_of(self.step_).param_groups:
             group["lr"] = self.phase.learning_rate * self.step_.rate * factor
         self.updates_ += 1
@@ -216,7 +208,8 @@ class PhaseNet(NeuralNet):
         """Losses of the step on a batch, summed and differentiated."""
         if not self.module_.training:
             self._set_training(True)
-        with torch.autocast(self.run.rows.device.type, torch.bfloat16, enabled=self.autocast):
+        bfloat16 = self.run.plan.precision == "bf16"
+        with torch.autocast(self.run.rows.device.type, torch.bfloat16, enabled=bfloat16):
             losses = self.step_.losses(self.module_, batch)
         loss = functools.reduce(torch.add, losses.values()) * batch.weight
         loss.backward()  # type: ignore[no-untyped-call]

@@ -10,48 +10,13 @@ from torch import Tensor, nn
 
 from .._data.rows import Rows
 from ..functional import constant
+from .plan import Plan
 from .processes import Processes
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some training samples.
-
-    Attributes
-    ----------
-    x : tensor of shape (b, *sample_shape)
-        Scaled samples.
-    targets : mapping of str to tensor of shape (b, ...)
-        The run's constants and what the phase's `refresh` returned, at these samples.
-    augment : callable
-        From samples to randomly augmented samples; the identity where the estimator
-        augments nothing.
-    rows : Rows
-        All training samples, for pairs with others.
-    weight : float
-        Of the mean over these samples, in the mean over all processes.
-    """
-
-    x: Tensor
-    targets: Mapping[str, Tensor]
-    augment: Callable[[Tensor], Tensor]
-    rows: Rows
-    weight: float = 1.0
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def neighbors(self, index: Tensor, weights: Tensor | None = None) -> Tensor:
-        """A neighbour of each sample, drawn from `index` (b, j) by `weights`, evenly by default."""
-        if weights is None:
-            weights = torch.ones(index.shape, device=index.device)
-        drawn = index.gather(1, torch.multinomial(weights, 1)).squeeze(1)
-        return self.rows.take(drawn.cpu().numpy())
 
 
 @dataclass
 class Run:
-    """One training run, as the callables of a phase see it.
+    """One training, as the functions of a phase see it.
 
     Attributes
     ----------
@@ -59,37 +24,49 @@ class Run:
         The module being trained.
     rows : Rows
         The training samples.
+    plan : Plan
+        What the fit does: all parameters, with each "auto" resolved.
+    generator : torch.Generator
+        The one source of randomness, on the device of the samples. Hand it to whatever draws.
     judge : tuple of index and graph, or None
-        Neighbour graph of the samples as they came in, where it is needed.
+        Neighbour graph of the samples as they came in; None for text.
     constants : dict of str to tensor of shape (n_samples, ...)
-        What is known of the samples from the beginning.
+        What the losses know about each sample from the beginning.
     others : list of ndarray of shape (n_samples, n_components)
         Embeddings of the samples by the other starts of the fit.
-    random_state : numpy.random.RandomState
-        For the inner scikit-learn calls.
     targets : dict of str to tensor of shape (n_samples, ...)
         The last refresh, and the constants.
     label_change : float
-        Share of labels that differ between the last two epochs.
+        Share of labels that differ between the last two refreshes.
     measures : dict of str to float
-        What the last refresh found, for ``history_``.
+        What the last refresh measured, for ``history_``.
+    progress : float
+        Share of the phase that is done, in [0, 1].
     over : bool
-        Whether no batch of the phase follows, so that a refresh is for the labels only.
+        True when no batch of the phase follows, so that a refresh is for the labels only.
     processes : Processes
-        Which train the module together.
+        The processes that train the module together.
     """
 
     module: Any
     rows: Rows
+    plan: Plan
+    generator: torch.Generator = field(default_factory=torch.Generator)
     judge: tuple[np.ndarray, Any] | None = None
     constants: dict[str, Tensor] = field(default_factory=dict)
     others: list[np.ndarray] = field(default_factory=list)
-    random_state: np.random.RandomState = field(default_factory=np.random.RandomState)
     targets: dict[str, Tensor] = field(default_factory=dict)
     label_change: float = 1.0
     measures: dict[str, float] = field(default_factory=dict)
+    progress: float = 0.0
     over: bool = False
     processes: Processes = field(default_factory=Processes)
+
+    def draw_seed(self) -> int:
+        """A seed for what does not take a torch generator, as scikit-learn's estimators."""
+        device = self.generator.device
+        seed = torch.randint(2**31 - 1, (1,), generator=self.generator, device=device)
+        return int(seed)
 
     def follow_first(self) -> None:
         """Take module, targets and measures from the first process."""
@@ -108,6 +85,57 @@ class Run:
         """Soft assignments of all samples, of shape (n_samples, n_clusters), on the device."""
         batches = forward_batches(self.module, self.rows)
         return gather(((where, q) for where, _, _, q in batches), self.rows)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some training samples, as a loss sees them.
+
+    Attributes
+    ----------
+    x : tensor of shape (b, *sample_shape)
+        Scaled samples.
+    targets : mapping of str to tensor of shape (b, ...)
+        The run's constants and what the phase's `refresh` returned, for these samples.
+    augment : callable
+        From samples to randomly augmented samples; the identity where the estimator augments
+        nothing. It never writes to its argument.
+    run : Run
+        The training that the batch belongs to.
+    weight : float
+        Weight of the mean over these samples, in the mean over all processes.
+    """
+
+    x: Tensor
+    targets: Mapping[str, Tensor]
+    augment: Callable[[Tensor], Tensor]
+    run: Run
+    weight: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def plan(self) -> Plan:
+        """What the fit does."""
+        return self.run.plan
+
+    @property
+    def progress(self) -> float:
+        """Share of the phase that is done, in [0, 1]: what anneals a weight."""
+        return self.run.progress
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The source of randomness, on the device of `x`."""
+        return self.run.generator
+
+    def neighbors(self, index: Tensor, weights: Tensor | None = None) -> Tensor:
+        """A neighbour of each sample, drawn from `index` (b, j) by `weights`, evenly by default."""
+        if weights is None:
+            weights = torch.ones(index.shape, device=index.device)
+        drawn = index.gather(1, torch.multinomial(weights, 1, generator=self.generator)).squeeze(1)
+        return self.run.rows.take(drawn.cpu().numpy())
 
 
 def forward_batches(
@@ -150,16 +178,16 @@ class Step:
     Attributes
     ----------
     name : str
-        Names the optimiser.
+        Name of the optimiser.
     losses : callable
-        ``(module, batch) -> {name: scalar tensor}``; their sum is minimised and each is a
+        ``(module, batch) -> {name: scalar tensor}``. Their sum is minimised, and each is a
         column of ``history_``.
     trains : tuple of str
         The submodules whose parameters the optimiser holds.
     repeat : int
-        Consecutive batches this step takes before the next step of the phase has its turn.
+        Number of consecutive batches for this step before the next step of the phase.
     rate : float
-        Of the optimiser, in units of the phase's learning rate.
+        Learning rate of the optimiser, in units of the phase's learning rate.
     betas : tuple of 2 floats
         Decay of Adam's two averages.
     """
@@ -189,24 +217,27 @@ class Phase:
     schedule : callable
         From the share of the phase done, in [0, 1], to a factor on the learning rate.
     setup : callable, optional
-        ``(run) -> {name: tensor (n_samples, ...)} or None``, once before the first epoch; may
-        replace submodules. What it returns stands in for the first refresh, name by name.
+        ``(run) -> {name: tensor (n_samples, ...)} or None``, called once before the first epoch.
+        It may replace submodules. What it returns replaces the first refresh, name by name.
     refresh : callable, optional
-        ``(run) -> {name: tensor (n_samples, ...)}``, the per-sample targets, and the soft
-        assignment under the name "q", from which label change and cluster sizes are read.
+        ``(run) -> {name: tensor (n_samples, ...)}``, the target of each sample. The soft
+        assignment has the name "q": label changes and cluster sizes are read from it.
     refresh_every : int
         Epochs between two refreshes.
     stop : callable, optional
-        ``(run) -> bool``, asked after each refresh from the 100th update of the phase on.
+        ``(run) -> bool``, whether the phase has converged. It is asked after each refresh, but not
+        before the 100th batch of the phase.
     whole_batches : bool
-        Whether a last batch of fewer samples is left out: for losses that compare the samples of a
+        Whether a last batch of fewer samples is left out, for losses that compare the samples of a
         batch with each other.
     guarded : bool
-        Whether a collapse of clusters, where the phase starts without one, ends it.
+        Whether a collapse of clusters ends the phase. A cluster that is empty, or one that holds
+        more than 90 % of the samples, is a collapse; a phase that starts with one is not guarded.
+        The module then goes back to its last healthy state, and fit warns.
     cached : bool
         Whether the estimator's ``memory`` may hold what this phase and those before it gave.
     augment : callable, optional
-        ``(x, generator) -> x``, in the place of the estimator's augmentation.
+        ``(x, generator) -> x``, used instead of the estimator's augmentation.
     """
 
     name: str
@@ -224,6 +255,11 @@ class Phase:
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
 
     def updates(self, n_samples: int, batch_size: int) -> int:
-        """Batches in one pass; a last batch of one row is never taken."""
+        """Batches in one epoch; a last batch of one row is never taken."""
         full, rest = divmod(n_samples, batch_size)
         return full + (rest > 1 and not (self.whole_batches and full))
+
+
+def labels_stable(run: Run) -> bool:
+    """Stop when fewer than `tol` of the labels changed (Guo et al. 2017, section 3.4)."""
+    return bool(run.label_change < run.plan.tol)

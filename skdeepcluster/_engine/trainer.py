@@ -1,7 +1,6 @@
-"""The loop over phases: progress, guards against divergence and collapse, caching, resuming."""
+"""The loop over phases and epochs, with its guards, its cache and its checkpoints."""
 
 import copy
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,72 +11,23 @@ import torch
 from joblib import Memory
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .checkpoint import Checkpoint, load_module_state, module_state
 from .device import load_torch_random_state, torch_random_state
 from .net import PhaseNet, ShuffledBatches
 from .phases import Phase, Run
+from .progress import Progress
 
 _FEWEST_UPDATES = 100  # of a phase before its stop rule is asked: an epoch may be one batch
-_SECONDS_A_LINE = 10.0  # of progress that goes into a file
 _LARGEST_SHARE = 0.9  # of the samples, that a cluster may hold
-
-
-class Progress:
-    """What the user sees of a fit: nothing, a bar, or a line an epoch.
-
-    Parameters
-    ----------
-    verbose : {0, 1, 2}
-        The parameter of the estimators.
-    title : str
-        Name of the estimator.
-    epochs : int
-        Epochs of the whole fit, for the bar.
-    """
-
-    def __init__(self, verbose: int, title: str, epochs: int) -> None:
-        self.verbose = verbose
-        self.title = title
-        self.part = ""  # which of several trainings this is
-        self.epochs, self.done = epochs, 0
-        # a file is not redrawn: there a line now and then
-        seconds = 0.1 if sys.stderr.isatty() else _SECONDS_A_LINE
-        self.bar = tqdm(
-            total=epochs, disable=verbose != 1, desc=title, unit="epoch", mininterval=seconds
-        )
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Tell that an epoch has ended."""
-        losses = {k: f"{v:.4g}" for k, v in row.items() if isinstance(v, float) and v == v}
-        self.bar.set_description(f"{self.title}{self.part} {row['phase']}", refresh=False)
-        self.bar.set_postfix(losses, refresh=False)
-        self.done += 1
-        self.bar.update()
-        if self.verbose == 2:
-            values = " ".join(f"{name}={value}" for name, value in losses.items())
-            tqdm.write(f"{self.title}{self.part} {row['phase']} epoch {row['epoch']}: {values}")
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self.bar.close()
-
-    def skip(self, epochs: int) -> None:
-        """Tell that some epochs will not be run."""
-        self.go_on(self.epochs - epochs, self.done)
-
-    def go_on(self, epochs: int, done: int) -> None:
-        """Tell how many epochs the fit has, and how many of them are done."""
-        self.bar.update(done - self.done)
-        self.epochs, self.done = epochs, done
-        if self.bar.total is not None:
-            self.bar.total = epochs
-            self.bar.refresh()
 
 
 class InterruptedTraining(Exception):
     """The user stopped training; the module is that of the last finished epoch."""
+
+
+class _StoppedByCallback(Exception):
+    """A callback ended a phase, so that what it gave is not for the cache."""
 
 
 @dataclass
@@ -88,12 +38,8 @@ class Trainer:
     ----------
     run : Run
         Module, samples and targets.
-    batch_size : int
-        Samples a batch.
     augment : callable
-        Given to each batch.
-    autocast : bool
-        Whether matrix products are taken in bfloat16.
+        ``(x, generator) -> x``, for each batch.
     callbacks : list
         The user's skorch callbacks.
     progress : Progress
@@ -105,19 +51,21 @@ class Trainer:
     checkpoint : Checkpoint
         Where the state is kept.
     name : str
-        Of this training, there.
+        Name of this training in the checkpoint.
     finished : list of str
         Names of the phases that are done.
     passed : list of str
-        Those of them that were done when training was gone on with, and are not run again.
+        Those of them that were done when training was resumed, and are not run again.
     unfinished : dict or None
-        The state of a phase that is to be gone on with.
+        The state of a phase that is to be resumed.
+    stopped_by_callback : bool
+        Whether a callback ended a phase.
+    start_labels : int ndarray of shape (n_samples,) or None
+        Clusters at the start of the last phase that was run.
     """
 
     run: Run
-    batch_size: int
     augment: Callable[[Tensor, torch.Generator], Tensor]
-    autocast: bool
     callbacks: list[Any]
     progress: Progress
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -127,9 +75,11 @@ class Trainer:
     finished: list[str] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
     unfinished: dict[str, Any] | None = None
+    stopped_by_callback: bool = False
+    start_labels: np.ndarray | None = None
 
     def state(self, unfinished: dict[str, Any] | None = None) -> dict[str, Any]:
-        """All that goes on from here depends on, inside a phase with the state of that."""
+        """All that the rest of the training depends on, with the state of an unfinished phase."""
         return {
             "module": module_state(self.run.module),
             "label_change": self.run.label_change,
@@ -141,30 +91,27 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state that :meth:`state` gave of a training like this one."""
+        """Resume from a state that :meth:`state` gave for a training like this one."""
         load_module_state(self.run.module, state["module"])
         self.run.label_change = state["label_change"]
         self.history, self.converged = state["history"], state["converged"]
         self.finished, self.passed = [*state["finished"]], [*state["finished"]]
         self.unfinished = state["unfinished"]
-        self.progress.go_on(*state["progress"])
+        self.progress.resume(*state["progress"])
         if self.progress.verbose:
-            tqdm.write(
-                f"{self.progress.title}{self.progress.part} goes on from the checkpoint, "
-                f"{len(self.history)} epochs done"
-            )
+            self.progress.write(f"resumes from the checkpoint, {len(self.history)} epochs done")
 
     def train(self, phases: Sequence[Phase], seed: int) -> None:
         """Run the phases that are not passed; raise InterruptedTraining if the user stops them.
 
-        A phase draws from generators of its own, so that it does the same whether the
-        phases before it were run or came from a cache.
+        Each phase seeds the generator anew, so that it does the same whether the phases before it
+        were run or came from a cache.
         """
         for number, phase in enumerate(phases):
             if phase.name in self.passed:
                 continue
             try:
-                self._run_phase(phase, (seed + number) % 2**31)
+                _PhaseTraining(self, phase, (seed + number) % 2**31).train()
             except KeyboardInterrupt:
                 raise InterruptedTraining from None
             self.finished.append(phase.name)
@@ -173,7 +120,10 @@ class Trainer:
     def train_cached(
         self, phases: Sequence[Phase], seed: int, memory: Memory, key: dict[str, Any]
     ) -> None:
-        """Run the phases, or take what `memory` holds for the samples and `key`."""
+        """Run the phases, or take what `memory` holds for the samples and `key`.
+
+        What a callback stopped early is used for this fit, but is not kept in `memory`.
+        """
         if all(phase.name in self.passed for phase in phases):
             return
         computed = False
@@ -182,6 +132,8 @@ class Trainer:
             nonlocal computed
             computed = True
             self.train(phases, seed)
+            if self.stopped_by_callback:
+                raise _StoppedByCallback
             trained = {name for phase in phases for step in phase.steps for name in step.trains}
             state = {
                 name: value.cpu().numpy()
@@ -191,147 +143,15 @@ class Trainer:
             return state, self.history
 
         call = memory.cache(_call, ignore=["compute"])
-        state, self.history = call(key, self.run.rows.X, compute)
+        try:
+            state, self.history = call(key, self.run.rows.X, compute)
+        except _StoppedByCallback:
+            return
         loaded = {name: torch.tensor(value) for name, value in state.items()}
         self.run.module.load_state_dict(self.run.module.state_dict() | loaded)
         if not computed:
             self.finished = [phase.name for phase in phases]
             self.progress.skip(sum(phase.epochs for phase in phases))
-
-    def _run_phase(self, phase: Phase, seed: int) -> None:
-        run = self.run
-        run.random_state, run.over = np.random.RandomState(seed), False
-        own_seed = seed + run.processes.index
-        torch.manual_seed(own_seed)  # for draws that are not ours, as dropout's
-        begun = self._unfinished(phase)
-        if begun is None:
-            run.targets, run.measures = dict(run.constants), {}
-            first_targets = phase.setup(run) if phase.setup is not None else {}
-            self._refresh(phase)
-            run.targets |= first_targets or {}
-            run.follow_first()
-        else:
-            own = {name: t.to(run.rows.device) for name, t in begun["targets"].items()}
-            run.targets, run.measures = run.constants | own, begun["measures"]
-        if not phase.epochs:
-            return
-        labels, sizes = self._assignment()
-        guarded = phase.guarded and sizes is not None and not _collapsed(sizes)
-        finished = healthy = copy.deepcopy(run.module.state_dict())
-        first = 1
-        generator = torch.Generator(run.rows.device).manual_seed(own_seed)
-        net = self._net(phase, seed, generator)
-        if begun is not None:
-            first, guarded = begun["epoch"] + 1, begun["guarded"]
-            healthy = begun["healthy"] or finished
-            self._load_phase_state(begun, net, generator)
-        an_epoch = phase.updates(len(run.rows), self.batch_size)
-        for epoch in range(first, phase.epochs + 1):
-            try:
-                net.fit_loop(run.rows, epochs=1)
-            except KeyboardInterrupt:
-                run.module.load_state_dict(finished)
-                raise
-            run.processes.average(b for b in run.module.buffers() if b.is_floating_point())
-            row = {"phase": phase.name, "epoch": epoch, **net.means_}
-            _refuse_divergence(row, run.module)
-            row |= {"label_change": np.nan, "cluster_sizes": None}
-            run.over = epoch == phase.epochs
-            due = epoch % phase.refresh_every == 0 or run.over
-            if due:
-                self._refresh(phase)
-                run.follow_first()
-                previous, (labels, sizes) = labels, self._assignment()
-            if due and sizes is not None:
-                run.label_change = float(np.mean(labels != previous))
-                row |= {"label_change": run.label_change, "cluster_sizes": tuple(sizes.tolist())}
-            if due:
-                row |= run.measures
-            self.history.append(row)
-            self.progress.epoch(row)
-            if guarded and _collapsed(sizes):
-                run.module.load_state_dict(healthy)
-                row["collapsed"] = True
-                break
-            finished = copy.deepcopy(run.module.state_dict())
-            if due:
-                healthy = finished
-            settled = epoch * an_epoch >= _FEWEST_UPDATES
-            if due and settled and phase.stop is not None and phase.stop(run):
-                self.converged = True
-                break
-            if any(run.processes.of_all(net.stopped_)):
-                break
-            if epoch < phase.epochs and self.checkpoint.due():
-                state = {"phase": phase.name, "epoch": epoch, "guarded": guarded}
-                state["healthy"] = None if healthy is finished else dict(healthy)
-                state |= self._phase_state(net, generator)
-                self.checkpoint.keep(self.name, self.state(state))
-        if not phase.guarded and sizes is not None and sizes.min() > 0 and _collapsed(sizes):
-            row["collapsed"] = True  # empty clusters are told of with the labels
-        self.progress.skip(phase.epochs - epoch)
-        net.notify("on_train_end", X=run.rows, y=None)
-
-    def _unfinished(self, phase: Phase) -> dict[str, Any] | None:
-        """The state of the phase to go on from, once."""
-        state, self.unfinished = self.unfinished, None
-        return state if state is not None and state["phase"] == phase.name else None
-
-    def _phase_state(self, net: PhaseNet, generator: torch.Generator) -> dict[str, Any]:
-        """What the phase has besides the module: optimisers, targets, random generators."""
-        run = self.run
-        own = {n: t for n, t in run.targets.items() if t is not run.constants.get(n)}
-        return {
-            "net": net.state(),
-            "targets": own,
-            "measures": run.measures,
-            "random_state": run.random_state.get_state(legacy=False),
-            "generator": generator.get_state(),
-            "torch_random_state": torch_random_state(run.rows.device),
-        }
-
-    def _load_phase_state(
-        self, state: dict[str, Any], net: PhaseNet, generator: torch.Generator
-    ) -> None:
-        run = self.run
-        net.load_state(state["net"])
-        run.random_state.set_state(state["random_state"])
-        generator.set_state(state["generator"])
-        load_torch_random_state(state["torch_random_state"], run.rows.device)
-
-    def _refresh(self, phase: Phase) -> None:
-        """New targets."""
-        if phase.refresh is not None:
-            self.run.targets = self.run.constants | phase.refresh(self.run)
-
-    def _assignment(self) -> tuple[Any, Any]:
-        """Hard labels and cluster sizes, where the targets hold an assignment."""
-        if "q" not in self.run.targets:
-            return None, None
-        q = self.run.targets["q"]
-        labels = q.argmax(dim=1).cpu().numpy()
-        return labels, np.bincount(labels, minlength=q.shape[1])
-
-    def _net(self, phase: Phase, seed: int, generator: torch.Generator) -> PhaseNet:
-        augment = phase.augment or self.augment
-        iterator = ShuffledBatches(
-            phase,
-            self.run,
-            self.batch_size,
-            lambda x: augment(x, generator),
-            np.random.default_rng(seed),
-        )
-        net = PhaseNet(
-            phase,
-            self.run,
-            iterator,
-            total_updates=phase.epochs * phase.updates(len(self.run.rows), self.batch_size),
-            autocast=self.autocast,
-            callbacks=self.callbacks,
-        )
-        net.initialize()
-        net.notify("on_train_begin", X=self.run.rows, y=None)
-        return net
 
 
 def _call(key: dict[str, Any], X: Any, compute: Callable[[], Any]) -> Any:
@@ -339,7 +159,170 @@ def _call(key: dict[str, Any], X: Any, compute: Callable[[], Any]) -> Any:
     return compute()
 
 
+class _PhaseTraining:
+    """One phase of a training: its start, its epochs, and the state between two epochs."""
+
+    def __init__(self, trainer: Trainer, phase: Phase, seed: int) -> None:
+        self.trainer, self.phase, self.seed = trainer, phase, seed
+        self.run = trainer.run
+        self.first = 1  # epoch
+        self.guarded = False
+        self.labels: Any = None
+        self.sizes: Any = None
+        self.finished: dict[str, Tensor] = {}  # state of the module after the last epoch
+        self.healthy: dict[str, Tensor] = {}  # the same before clusters collapsed
+
+    def train(self) -> None:
+        """Run the phase to its end."""
+        begun = self._begin()
+        if not self.phase.epochs:
+            return
+        self._prepare(begun)
+        for epoch in range(self.first, self.phase.epochs + 1):
+            row, due = self._epoch(epoch)
+            if self._ends(epoch, row, due):
+                break
+            self._keep(epoch)
+        if not self.phase.guarded and self.sizes is not None and self.sizes.min() > 0:
+            # empty clusters are reported together with the labels
+            row |= {"collapsed": True} if _collapsed(self.sizes) else {}
+        self.trainer.progress.skip(self.phase.epochs - epoch)
+        self.net.notify("on_train_end", X=self.run.rows, y=None)
+
+    def _begin(self) -> dict[str, Any] | None:
+        """Seed, and make the first targets or take those of the state to resume."""
+        run, phase = self.run, self.phase
+        run.over, run.progress = False, 0.0
+        seed = self.seed + run.processes.index
+        run.generator = torch.Generator(run.rows.device).manual_seed(seed)
+        if run.plan.runs_foreign_code:
+            torch.manual_seed(seed)  # dropout, for instance, draws from the global generator
+        begun, self.trainer.unfinished = self.trainer.unfinished, None
+        if begun is not None and begun["phase"] == phase.name:
+            own = {name: t.to(run.rows.device) for name, t in begun["targets"].items()}
+            run.targets, run.measures = run.constants | own, begun["measures"]
+            return begun
+        run.targets, run.measures = dict(run.constants), {}
+        first_targets = phase.setup(run) if phase.setup is not None else {}
+        self._refresh()
+        run.targets |= first_targets or {}
+        run.follow_first()
+        return None
+
+    def _prepare(self, begun: dict[str, Any] | None) -> None:
+        """Make the net, and load the state to resume."""
+        run, phase = self.run, self.phase
+        self._look()
+        self.trainer.start_labels = self.labels
+        self.guarded = phase.guarded and self.sizes is not None and not _collapsed(self.sizes)
+        self.finished = self.healthy = copy.deepcopy(run.module.state_dict())
+        augment = phase.augment or self.trainer.augment
+        self.iterator = ShuffledBatches(
+            phase, run, lambda x: augment(x, run.generator), self.seed
+        )
+        self.net = PhaseNet(
+            phase,
+            run,
+            self.iterator,
+            total_updates=phase.epochs * phase.updates(len(run.rows), run.plan.batch_size),
+            callbacks=self.trainer.callbacks,
+        )
+        self.net.initialize()
+        self.net.notify("on_train_begin", X=run.rows, y=None)
+        if begun is not None:
+            self._load_state(begun)
+
+    def _epoch(self, epoch: int) -> tuple[dict[str, Any], bool]:
+        """Train one epoch; the row for the history, and whether the targets were refreshed."""
+        run, phase = self.run, self.phase
+        self.iterator.epoch = epoch
+        try:
+            self.net.fit_loop(run.rows, epochs=1)
+        except KeyboardInterrupt:
+            run.module.load_state_dict(self.finished)
+            raise
+        run.processes.average(b for b in run.module.buffers() if b.is_floating_point())
+        row = {"phase": phase.name, "epoch": epoch, **self.net.means_}
+        _refuse_divergence(row, run.module)
+        row |= {"label_change": np.nan, "cluster_sizes": None}
+        run.over = epoch == phase.epochs
+        due = epoch % phase.refresh_every == 0 or run.over
+        if due:
+            self._refresh()
+            run.follow_first()
+            previous = self.labels
+            self._look()
+            if self.sizes is not None:
+                run.label_change = float(np.mean(self.labels != previous))
+                row["label_change"] = run.label_change
+                row["cluster_sizes"] = tuple(self.sizes.tolist())
+            row |= run.measures
+        self.trainer.history.append(row)
+        self.trainer.progress.epoch(row)
+        return row, due
+
+    def _ends(self, epoch: int, row: dict[str, Any], due: bool) -> bool:
+        """Whether the phase ends here: by a collapse, its stop rule or a callback."""
+        run, phase = self.run, self.phase
+        if self.guarded and _collapsed(self.sizes):
+            run.module.load_state_dict(self.healthy)
+            row["collapsed"] = True
+            return True
+        self.finished = copy.deepcopy(run.module.state_dict())
+        if due:
+            self.healthy = self.finished
+        updates = epoch * phase.updates(len(run.rows), run.plan.batch_size)
+        if due and updates >= _FEWEST_UPDATES and phase.stop is not None and phase.stop(run):
+            self.trainer.converged = True
+            return True
+        stopped = any(run.processes.of_all(self.net.stopped_))
+        self.trainer.stopped_by_callback |= stopped
+        return stopped
+
+    def _refresh(self) -> None:
+        """New targets."""
+        if self.phase.refresh is not None:
+            self.run.targets = self.run.constants | self.phase.refresh(self.run)
+
+    def _look(self) -> None:
+        """Hard labels and cluster sizes, where the targets hold an assignment."""
+        self.labels, self.sizes = None, None
+        if "q" in self.run.targets:
+            q = self.run.targets["q"]
+            self.labels = q.argmax(dim=1).cpu().numpy()
+            self.sizes = np.bincount(self.labels, minlength=q.shape[1])
+
+    def _keep(self, epoch: int) -> None:
+        """Keep what the next epoch depends on, when it is time."""
+        run, checkpoint = self.run, self.trainer.checkpoint
+        if epoch == self.phase.epochs or not checkpoint.due():
+            return
+        own = {n: t for n, t in run.targets.items() if t is not run.constants.get(n)}
+        state = {
+            "phase": self.phase.name,
+            "epoch": epoch,
+            "guarded": self.guarded,
+            "healthy": None if self.healthy is self.finished else dict(self.healthy),
+            "net": self.net.state(),
+            "targets": own,
+            "measures": run.measures,
+            "generator": run.generator.get_state(),
+            "torch_random_state": torch_random_state(run.rows.device),
+        }
+        checkpoint.keep(self.trainer.name, self.trainer.state(state))
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.first, self.guarded = state["epoch"] + 1, state["guarded"]
+        self.healthy = state["healthy"] or self.finished
+        self.net.load_state(state["net"])
+        self.run.generator.set_state(state["generator"])
+        if self.run.plan.runs_foreign_code:
+            load_torch_random_state(state["torch_random_state"], self.run.rows.device)
+
+
 def _collapsed(sizes: np.ndarray) -> bool:
+    if len(sizes) == 1:
+        return False
     return bool(sizes.min() == 0 or sizes.max() > _LARGEST_SHARE * sizes.sum())
 
 

@@ -106,7 +106,7 @@ def start_partition(
         whose clusters the centers tell exactly.
     """
     Z = run.embed()
-    random_state = run.random_state
+    random_state = np.random.RandomState(run.draw_seed())
 
     def k_means(features: np.ndarray) -> np.ndarray:
         labels: np.ndarray = best_k_means(features, n_clusters, random_state).labels_

@@ -1,13 +1,11 @@
 """What trains before a paper's own phase: the autoencoder, and a round with more clusters."""
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor
 
 from .._engine.phases import Batch, Phase, Run, Step
+from .._engine.plan import Plan
+from ..augment import random_masking
 from ..functional import (
-    constant,
     kl_divergence,
     one_cycle,
     reconstruction_error,
@@ -16,38 +14,47 @@ from ..functional import (
 from ..nn import ClusteringAutoencoder
 from .partition import start_partition
 
-# batches of the "auto" budgets; measured on USPS and the MNIST test set, doc/benchmarks
-PRETRAIN_UPDATES = 2400
-OVERCLUSTER_UPDATES = 600
+
+def start_phases(plan: Plan) -> tuple[Phase, ...]:
+    """Train the autoencoder alone, then with too many clusters where `init` says so.
+
+    Parameters
+    ----------
+    plan : Plan
+        What the fit does.
+
+    Returns
+    -------
+    tuple of Phase
+        The module needs an encoder, a decoder and an assignment layer.
+    """
+    if plan.init != "overclustered":
+        return (pretraining(plan),)
+    return pretraining(plan), overclustered_round(plan)
 
 
-def pretraining(
-    epochs: int,
-    learning_rate: float,
-    *,
-    annealed: bool,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None,
-) -> Phase:
+def pretraining(plan: Plan) -> Phase:
     """Train the autoencoder alone, from augmented to clean samples.
 
     Parameters
     ----------
-    epochs : int
-        Length.
-    learning_rate : float
-        Of Adam; its peak where annealed.
-    annealed : bool
-        Whether the learning rate goes through one cycle.
-    augment : callable or None
-        In the place of the estimator's augmentation, for this phase.
+    plan : Plan
+        Its `pretrain_epochs` is the length, its `learning_rate` the (peak) rate.
 
     Returns
     -------
     Phase
     """
-    step = Step("autoencoder", reconstruct, trains=("encoder", "decoder"))
-    schedule = one_cycle if annealed else constant
-    return Phase("pretrain", epochs, (step,), learning_rate, schedule, cached=True, augment=augment)
+    return Phase(
+        "pretrain",
+        plan.pretrain_epochs,
+        (Step("autoencoder", reconstruct, trains=("encoder", "decoder")),),
+        plan.learning_rate,
+        plan.schedule(one_cycle),
+        cached=True,
+        # half of a text may belong to another cluster, so masking only trains the autoencoder
+        augment=random_masking if plan.augmentation == "masking" else None,
+    )
 
 
 def reconstruct(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
@@ -56,34 +63,37 @@ def reconstruct(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor
     return {"reconstruction": reconstruction_error(x_hat, batch.x).mean()}
 
 
-def overclustered_round(n_clusters: int, epochs: int, learning_rate: float) -> Phase:
+def overclustered_round(plan: Plan) -> Phase:
     """A round of DCEC with twice the clusters, before the start partition is taken.
 
-    It draws samples of a cluster together without deciding yet which parts belong
-    together, and leaves that to the partition of the embedding it ends with.
+    It draws the samples of a cluster together without deciding yet which parts belong together.
+    The partition of the embedding that it ends with decides.
 
     Parameters
     ----------
-    n_clusters : int
-        Clusters of the estimator. Its module needs an encoder, a decoder and an assignment
-        layer, which is replaced.
-    epochs : int
-        Length.
-    learning_rate : float
-        Of Adam, constant.
+    plan : Plan
+        Its `overcluster_epochs` is the length.
 
     Returns
     -------
     Phase
+        The assignment layer of the module is replaced.
     """
-
-    def start(run: Run) -> dict[str, Tensor]:
-        twice = min(2 * n_clusters, len(run.rows))
-        run.module.assign, targets = start_partition(run, twice, "graph")
-        return targets
-
     step = Step("joint", _self_train, trains=("encoder", "decoder", "assign"))
-    return Phase("overcluster", epochs, (step,), learning_rate, setup=start, refresh=_sharpen)
+    return Phase(
+        "overcluster",
+        plan.overcluster_epochs,
+        (step,),
+        plan.learning_rate,
+        setup=_twice_the_clusters,
+        refresh=_sharpen,
+    )
+
+
+def _twice_the_clusters(run: Run) -> dict[str, Tensor]:
+    twice = min(2 * run.plan.n_clusters, len(run.rows))
+    run.module.assign, targets = start_partition(run, twice, "graph")
+    return targets
 
 
 def _sharpen(run: Run) -> dict[str, Tensor]:

@@ -1,0 +1,196 @@
+"""What a fit will do: every "auto" resolved, before anything is trained."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Self
+
+from .._data.scaling import Scaler
+from ..functional import constant
+
+# parameters that all estimators know, for those that do not have them in their constructor
+SHARED: Mapping[str, Any] = MappingProxyType(
+    {
+        "image_shape": None,
+        "scaling": "auto",
+        "augmentation": "auto",
+        "n_components": "auto",
+        "architecture": "auto",
+        "hidden_units": "auto",
+        "init": "auto",
+        "n_init": 1,
+        "pretrain_epochs": "auto",
+        "max_epochs": "auto",
+        "batch_size": 256,
+        "learning_rate": "auto",
+        "learning_rate_schedule": "annealed",
+        "tol": 1e-3,
+        "precision": "auto",
+        "device": "auto",
+        "memory": None,
+        "checkpoint": None,
+        "callbacks": None,
+        "warm_start": False,
+        "verbose": 0,
+        "random_state": None,
+    }
+)
+# of these, the ones that do not change what a fit ends with
+RUN_ONLY = frozenset(
+    {"device", "memory", "checkpoint", "callbacks", "warm_start", "verbose", "random_state"}
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is known about the training samples before the fit.
+
+    Attributes
+    ----------
+    kind : {"images", "bag of words", "vectors"}
+        What the samples are.
+    n_samples, n_features : int
+        Shape of the flat samples.
+    image_shape : tuple of 3 ints or None
+        Channels, height and width; None where the samples are not images.
+    """
+
+    kind: str
+    n_samples: int
+    n_features: int
+    image_shape: tuple[int, ...] | None
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, as the network sees it."""
+        return self.image_shape or (self.n_features,)
+
+    def epochs(self, updates: int, batch_size: int, *, shortest: int = 8) -> int:
+        """Epochs that make a number of batches.
+
+        Parameters
+        ----------
+        updates : int
+            Number of batches.
+        batch_size : int
+            Samples in a batch.
+        shortest : int, default=8
+            An epoch with fewer batches counts as this many: on tiny data, where an epoch is a
+            single batch, most of the time of an epoch is spent outside of its batches.
+
+        Returns
+        -------
+        int
+        """
+        an_epoch = max(math.ceil(self.n_samples / batch_size), shortest)
+        return math.ceil(updates / an_epoch)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every parameter of a fit with each "auto" resolved, read as attributes: ``plan.batch_size``.
+
+    Attributes
+    ----------
+    data : Data
+        What is known about the samples.
+    scaler : Scaler
+        How the samples are scaled.
+    given : mapping of str to values
+        The parameters as the user gave them.
+    values : mapping of str to values
+        The parameters with each "auto" resolved, and what else the method's ``defaults`` hold.
+    """
+
+    data: Data
+    scaler: Scaler
+    given: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("values", "given") or name.startswith("__"):  # also while it is copied
+            raise AttributeError(name)
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(f"The plan has no {name!r}; it has {[*self.values]}.") from None
+
+    @property
+    def runs_foreign_code(self) -> bool:
+        """Whether a network or function of the user may draw from torch's global generator."""
+        own_network = self.architecture is None or isinstance(self.architecture, str)
+        functions = (value for value in self.values.values() if callable(value))
+        return not own_network or any(functions)
+
+    def schedule(self, annealed: Callable[[float], float]) -> Callable[[float], float]:
+        """The given schedule, or a constant rate where ``learning_rate_schedule`` says so."""
+        return annealed if self.learning_rate_schedule == "annealed" else constant
+
+    def with_scaler(self, scaler: Scaler) -> Self:
+        """The same plan with another scaling of the samples."""
+        values = {**self.values, "scaling": scaler.kind}
+        return dataclasses.replace(self, scaler=scaler, values=values)
+
+    def replace(self, **values: Any) -> Self:
+        """The same plan with other values."""
+        return dataclasses.replace(self, values={**self.values, **values})
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides what the fit ends with, as a plain dict."""
+        facts = dataclasses.asdict(self.data)
+        # the shape of the images may have come with the samples
+        return facts | {n: v for n, v in self.values.items() if n not in RUN_ONLY} | facts
+
+
+def make_plan(
+    data: Data, given: Mapping[str, Any], defaults: Mapping[str, Any], scaler: Scaler
+) -> Plan:
+    """Resolve every "auto".
+
+    Parameters
+    ----------
+    data : Data
+        What is known about the samples.
+    given : mapping of str to values
+        All parameters, as the user gave them.
+    defaults : mapping of str to values
+        What "auto" stands for, by parameter; other names are added to the plan.
+    scaler : Scaler
+        How the samples are scaled.
+
+    Returns
+    -------
+    Plan
+    """
+    chosen = {n: v for n, v in given.items() if not (is_auto(v) and n in defaults)}
+    integers = {n: int(chosen[n]) for n in ("n_clusters", "batch_size", "n_init")}
+    return Plan(data, scaler, dict(given), {**defaults, **chosen, **integers})
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a parameter is left to the package."""
+    return isinstance(value, str) and value == "auto"
+
+
+def refuse_no_loss(plan: Plan, *weights: str) -> None:
+    """Refuse weights that leave a training without anything to minimise.
+
+    Parameters
+    ----------
+    plan : Plan
+        What the fit does.
+    *weights : str
+        Names of the weights, of which one must be positive.
+
+    Raises
+    ------
+    ValueError
+        If all are 0.
+    """
+    if not any(getattr(plan, weight) for weight in weights):
+        names = ", ".join(f"{weight}=0" for weight in weights)
+        raise ValueError(
+            f"{names}: training has nothing to minimise. Give one of these weights a positive value."
+        )

@@ -1,0 +1,300 @@
+"""One fit: several starts, then the last phase from the best of them."""
+
+import contextlib
+import copy
+import dataclasses
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_memory
+from torch import nn
+
+from ._data.rows import Rows
+from ._engine.architecture import build_autoencoder
+from ._engine.checkpoint import Checkpoint, hashes
+from ._engine.device import local_torch_seed, seeded_layers
+from ._engine.method import Method
+from ._engine.phases import Phase, Run
+from ._engine.plan import RUN_ONLY, Plan
+from ._engine.processes import LAUNCHED, Processes
+from ._engine.progress import Progress
+from ._engine.trainer import InterruptedTraining, Trainer
+from ._start.judge import input_graph, normalized_cut, warn_worse
+from .nn import StudentTAssignment
+
+
+class Fit:
+    """Trains a module by a method's phases.
+
+    Parameters
+    ----------
+    method : Method class
+        Module, phases and losses.
+    plan : Plan
+        What the fit does.
+    rows : Rows
+        Training samples, on the training device.
+    callbacks : list
+        The user's skorch callbacks, checked.
+    judged : bool, default=True
+        Whether partitions are compared by the neighbour graph of the samples.
+    """
+
+    def __init__(
+        self,
+        method: type[Method],
+        plan: Plan,
+        rows: Rows,
+        callbacks: list[Any],
+        *,
+        judged: bool = True,
+    ) -> None:
+        self.method, self.plan, self.rows, self.callbacks = method, plan, rows, callbacks
+        self.judged = judged and plan.data.kind != "bag of words"
+        self.title = f"{method.__module__}.{method.__qualname__}"
+        self.processes = self._join_processes()
+
+    def train(self, phases: Sequence[Phase], previous: nn.Module | None) -> Trainer:
+        """Make `n_init` starts, then train the best of them through the last phase.
+
+        Parameters
+        ----------
+        phases : sequence of Phase
+            All but the last are run by each start.
+        previous : torch.nn.Module or None
+            The module of the last fit, to start from it instead of new weights.
+
+        Returns
+        -------
+        Trainer
+            The finished training.
+        """
+        *start, last = phases
+        n_init = self.plan.n_init if start and previous is None else 1
+        seed, *seeds = self._draw_seeds(1 + n_init)
+        kept = self._checkpoint(seed, previous)
+        if "last" in kept.states:
+            seeds = seeds[:1]  # the best start has been chosen
+        self._look_at_samples(seed)
+        progress = self._progress(n_init * sum(p.epochs for p in start) + last.epochs)
+        trainer: Trainer | None = None
+        started: list[Trainer] = []
+        try:
+            for number, own in enumerate(seeds, 1):
+                progress.part = f" {number}/{n_init}" if n_init > 1 else ""
+                with self._foreign_code(own):
+                    trainer = self._new_trainer(own, progress, kept, str(number), previous)
+                    self._train_start(trainer, start, own)
+                started.append(trainer)
+            progress.part = ""
+            with self._foreign_code(seed):
+                trainer = self._best_start(started, last, seed)
+                kept.states, trainer.name = {}, "last"
+                trainer.train([last], seed)
+            kept.remove()
+            self._compare_with_start(trainer, seed)
+        except (InterruptedTraining, KeyboardInterrupt):
+            # not a start that has only just begun, where another is finished
+            trainer = started[0] if 0 < len(started) < n_init else trainer
+            self._keep_interrupted(trainer, last)
+        finally:
+            progress.close()
+        trainer = cast(Trainer, trainer)
+        self.method.finish(trainer.run)
+        return trainer
+
+    # ---------------------------------------------------------------- before the training
+
+    def _draw_seeds(self, count: int) -> list[int]:
+        random_state = check_random_state(self.plan.random_state)
+        drawn: list[int] = random_state.randint(np.iinfo(np.int32).max, size=count).tolist()
+        seeds: list[int] = self.processes.of_all(drawn)[0]
+        return seeds
+
+    def _look_at_samples(self, seed: int) -> None:
+        """The neighbour graph that judges partitions, and what the losses know of the samples."""
+        self.judge: tuple[np.ndarray, csr_array] | None = None
+        if self.judged:
+            self.judge = input_graph(self.rows, np.random.RandomState(seed))
+        self.constants = self.method.constants(self.plan, self.rows, np.random.RandomState(seed))
+
+    def _progress(self, epochs: int) -> Progress:
+        """What the user sees; of several processes, the first shows it."""
+        verbose = int(self.plan.verbose) if self.processes.index == 0 else 0
+        progress = Progress(verbose, self.method.__name__, epochs)
+        if verbose == 2:
+            settings = ", ".join(f"{n}={v!r}" for n, v in self.plan.settings().items())
+            progress.write(f"settings: {settings}")
+        return progress
+
+    @contextlib.contextmanager
+    def _foreign_code(self, seed: int) -> Iterator[None]:
+        """Seed torch's global generator for networks and functions of the user, then restore it."""
+        with contextlib.ExitStack() as stack:
+            if self.plan.runs_foreign_code:
+                stack.enter_context(local_torch_seed(seed, self.rows.device))
+            yield
+
+    def _new_trainer(
+        self,
+        seed: int,
+        progress: Progress,
+        kept: Checkpoint,
+        name: str,
+        previous: nn.Module | None,
+    ) -> Trainer:
+        state = kept.states.get("last", kept.states.get(name))
+        if previous is None:
+            module = self._build(seed, state)
+        else:
+            module = copy.deepcopy(previous)
+        run = Run(
+            module.to(self.rows.device),
+            self.rows,
+            self.plan,
+            judge=self.judge,
+            constants=self.constants,
+            processes=self.processes,
+        )
+        augment = self.method.augmentation(self.plan)
+        trainer = Trainer(run, augment, self.callbacks, progress, checkpoint=kept, name=name)
+        if state is not None:
+            trainer.load_state(state)
+        return trainer
+
+    def _build(self, seed: int, state: Mapping[str, Any] | None) -> nn.Module:
+        """A new module; with the layers of the state of a training, if there is one."""
+        with seeded_layers(seed, self.rows.device):
+            pair = autoencoder(self.method, self.plan, self.rows, seed)
+            if state is None:
+                return self.method.make_module(self.plan, *pair)
+            tensors = state["module"]["tensors"]
+            module = self.method.fitted_module(self.plan, *pair, tensors)
+        if "assign.frequencies" in tensors:  # with too many clusters, in the over-clustered round
+            module.assign = StudentTAssignment(*tensors["assign.centers"].shape)
+        return module
+
+    # ---------------------------------------------------------------- the starts
+
+    def _train_start(self, trainer: Trainer, phases: list[Phase], seed: int) -> None:
+        """Run the phases before the last; `memory` may hold the result of the first of them."""
+        memory = check_memory(self.plan.memory)
+        cached = [] if memory.location is None else [phase for phase in phases if phase.cached]
+        if cached:
+            key = self._hashes(self.method.not_in_pretraining, "memory") | {"seed": seed}
+            trainer.train_cached(cached, seed, memory, key)
+        trainer.train(phases[len(cached) :], seed + len(cached))
+
+    def _best_start(self, started: list[Trainer], last: Phase, seed: int) -> Trainer:
+        """The start whose clusters cut the neighbour graph of the samples the least.
+
+        It gets the embeddings of the others, which err in other places. Without that graph, and
+        where the clusters are decided already, it is the start with the smallest loss.
+        """
+        best = started[0]
+        if len(started) > 1 and self.judge is not None:
+            best = min(started, key=lambda trainer: self._cut(trainer.run, last, seed))
+        elif len(started) > 1 and self.method.start_decides:
+            best = min(started, key=_last_loss)
+        best.run.others = [trainer.run.embed() for trainer in started if trainer is not best]
+        return best
+
+    def _cut(self, run: Run, last: Phase, seed: int) -> float:
+        """How badly the clusters that a run would start from cut the judge's graph."""
+        nodes, graph = cast(tuple[np.ndarray, csr_array], run.judge)
+        generator = type(run.generator)(run.rows.device).manual_seed(seed)
+        run = dataclasses.replace(
+            run, module=copy.deepcopy(run.module), generator=generator, targets={}
+        )
+        if last.setup is not None:
+            last.setup(run)
+        labels = run.assign().argmax(dim=1).cpu().numpy()[nodes]
+        return normalized_cut(graph, labels, self.plan.n_clusters)
+
+    # ---------------------------------------------------------------- after the training
+
+    def _keep_interrupted(self, trainer: Trainer | None, last: Phase) -> None:
+        """Give a training that the user stopped its clusters; KeyboardInterrupt without an epoch."""
+        if trainer is None or not trainer.history:
+            raise KeyboardInterrupt from None  # there is nothing to keep
+        reached = trainer.history[-1]["phase"] == last.name
+        if last.setup is not None and not reached:
+            last.setup(trainer.run)
+        if last.refresh is not None:
+            last.refresh(trainer.run)
+        warnings.warn(
+            f"Interrupted after {len(trainer.history)} epochs. The estimator is fitted, with "
+            "the state of the last finished epoch; fit again for the full training.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+    def _compare_with_start(self, trainer: Trainer, seed: int) -> None:
+        """Warn where the clusters are clearly worse than those that training started from."""
+        if self.judge is not None:
+            labels = trainer.run.assign().argmax(dim=1).cpu().numpy()
+            n_clusters = self.plan.n_clusters
+            warn_worse(self.judge, self.rows, labels, trainer.start_labels, n_clusters, seed)
+
+    # ---------------------------------------------------------------- what a fit depends on
+
+    def _hashes(self, without: Mapping[str, Any] | frozenset[str], by: str) -> dict[str, Any]:
+        """Hashes of the method's name and of its settings."""
+        settings = {n: v for n, v in self.plan.settings().items() if n not in without}
+        return {"estimator": self.title, **hashes(settings, by)}
+
+    def _checkpoint(self, seed: int, previous: nn.Module | None) -> Checkpoint:
+        """What is kept of this fit; nothing where it starts from the module of another."""
+        if self.plan.checkpoint is None or previous is not None:
+            return Checkpoint()
+        key = self._hashes(RUN_ONLY, "checkpoint") | hashes({"X": self.rows.X}, "checkpoint")
+        return Checkpoint(
+            self.plan.checkpoint, key | {"seed": seed, "device": str(self.rows.device)}
+        )
+
+    def _join_processes(self) -> Processes:
+        """The processes that fit together, if there are more than this one."""
+        if self.plan.device != LAUNCHED:
+            return Processes()
+        processes = Processes.launched()
+        if processes.count == 1:
+            return processes
+        for name in ("memory", "checkpoint"):
+            if getattr(self.plan, name) is not None:
+                raise ValueError(
+                    f"{name}={getattr(self.plan, name)!r} with {processes.count} processes, which "
+                    f"would not read and write it in step: set {name}=None."
+                )
+        own = self._hashes(RUN_ONLY, "device") | hashes({"X": self.rows.X}, "device")
+        for other in processes.of_all(own):
+            names = own.keys() | other.keys()
+            unlike = sorted(name for name in names if own.get(name) != other.get(name))
+            if unlike:
+                raise ValueError(
+                    f"device='{LAUNCHED}' with {processes.count} processes that got unlike "
+                    f"{', '.join(unlike)}. All must fit the same estimator to the same X: each "
+                    "takes its share of the batches by itself."
+                )
+        return processes
+
+
+def autoencoder(
+    method: type[Method], plan: Plan, rows: Rows, seed: int
+) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder of a plan, with new weights."""
+    width = method.encoder_width(plan)
+    return build_autoencoder(plan, rows, width, seed, builders=method.architectures(plan))
+
+
+def _last_loss(trainer: Trainer) -> float:
+    """The losses of the last epoch, summed as in training; 0 before there is one."""
+    if not trainer.history:
+        return 0.0
+    values = [value for value in trainer.history[-1].values() if isinstance(value, float)]
+    return math.fsum(value for value in values if not math.isnan(value))

@@ -1,0 +1,102 @@
+"""Pretraining by two views of each sample, and the imitation of a start partition.
+
+Shared by the methods that learn from pairs of views instead of reconstructions.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from .._data.rows import Rows
+from .._engine.phases import Batch, Phase, Run, Step
+from .._engine.plan import Plan
+from ..functional import one_cycle
+from .neighbors import nearest_neighbors, rows_as_features
+from .partition import start_partition
+
+
+def view_pretraining(
+    plan: Plan,
+    losses: Callable[[Any, Batch], dict[str, Tensor]],
+    trains: tuple[str, ...],
+    *,
+    augment: Callable[..., Tensor] | None = None,
+) -> Phase:
+    """Train the encoder alone, to tell the views of a sample from those of others.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its `pretrain_epochs` is the length, its `learning_rate` the (peak) rate.
+    losses : callable
+        ``(module, batch) -> {name: scalar tensor}``.
+    trains : tuple of str
+        The submodules that are trained.
+    augment : callable, optional
+        Used instead of the estimator's augmentation.
+
+    Returns
+    -------
+    Phase
+        With whole batches: the samples of a batch are compared with each other.
+    """
+    return Phase(
+        "pretrain",
+        plan.pretrain_epochs,
+        (Step("encoder", losses, trains=trains),),
+        plan.learning_rate,
+        plan.schedule(one_cycle),
+        whole_batches=True,
+        cached=True,
+        augment=augment,
+    )
+
+
+def input_neighbors(
+    rows: Rows, n_neighbors: int, random_state: np.random.RandomState
+) -> tuple[Tensor, Tensor]:
+    """Nearest other samples of each sample, which may be views of it.
+
+    Parameters
+    ----------
+    rows : Rows
+        The samples.
+    n_neighbors : int
+        Neighbours of each sample.
+    random_state : numpy.random.RandomState
+        For the search among many samples.
+
+    Returns
+    -------
+    distances : tensor of shape (n_samples, n_neighbors)
+        Ascending.
+    index : int64 tensor of shape (n_samples, n_neighbors), on the device of the samples
+    """
+    features = rows_as_features(rows, np.arange(len(rows)), random_state)
+    distances, index = nearest_neighbors(features, n_neighbors, random_state)
+    return torch.from_numpy(distances).float(), torch.from_numpy(index).to(rows.device)
+
+
+def partition_to_imitate(run: Run) -> Tensor:
+    """The start partition, for a layer to imitate, as rows of zeros and a one.
+
+    Parameters
+    ----------
+    run : Run
+        Module and samples.
+
+    Returns
+    -------
+    tensor of shape (n_samples, n_clusters)
+    """
+    n_clusters = run.plan.n_clusters
+    assign, targets = start_partition(run, n_clusters, run.plan.init)
+    if targets:
+        return targets["p"]
+    with torch.no_grad():
+        nearest = assign(torch.from_numpy(run.embed()).to(run.rows.device)).argmax(dim=1)
+    return one_hot(nearest, n_clusters).float()

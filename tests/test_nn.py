@@ -17,10 +17,13 @@ from skdeepcluster.nn import (
     ClusteringAutoencoder,
     Critic,
     DissimilarityMixture,
+    DualAutoencoder,
     FeatureEncoder,
     Grayscale,
+    MixturePrior,
     ResidualBlock,
     Sobel,
+    SpectralAssignment,
     StudentTAssignment,
     category_style_autoencoder,
     conv_autoencoder,
@@ -623,7 +626,7 @@ def test_what_of_a_category_style_network_is_trained_and_what_is_stored():
     assert [name for name, _ in net.named_children()] == [
         *("encoder", "decoder", "critic", "discriminator")
     ]
-    assert {name for name, _ in net.named_buffers()} == {"prior", "prior_score"}
+    assert {name for name, _ in net.named_buffers()} == {"prior", "prior_score", "order"}
 
 
 @pytest.mark.parametrize("hidden", [(500, 500, 2000), (8,), ()])
@@ -639,3 +642,119 @@ def test_mlp_with_batch_norm(hidden):
     assert kinds == [nn.Linear, nn.BatchNorm1d, nn.ReLU] * len(hidden)
     assert not any(isinstance(m, NORMALISED) for m in decoder.modules())
     assert decoder(encoder(torch.rand(3, 1, 4, 3))).shape == (3, 1, 4, 3)
+
+
+# ------------------------------------------------------------------ renumbered clusters
+
+K = 5
+
+
+def filled(module):
+    """The module with parameters and buffers of no special values."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        for buffer in module.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.1)
+    return module.eval()
+
+
+def dual_autoencoder(assign):
+    encoder, decoder = mlp_autoencoder((6,), 4, (8,))
+    return DualAutoencoder(encoder, decoder, assign, MixturePrior(K, 4), spherical=True)
+
+
+def clustering_autoencoder(assign):
+    return ClusteringAutoencoder(*mlp_autoencoder((6,), 4, (8,)), assign)
+
+
+NETWORKS = {
+    "student": lambda: clustering_autoencoder(StudentTAssignment(K, 4)),
+    "mixture": lambda: clustering_autoencoder(DissimilarityMixture(K, 4, resolve("cosine"))),
+    "mahalanobis": lambda: clustering_autoencoder(
+        DissimilarityMixture(K, 4, resolve("mahalanobis"), log_determinant=True)
+    ),
+    "dual": lambda: dual_autoencoder(StudentTAssignment(K, 4)),
+    "spectral": lambda: dual_autoencoder(SpectralAssignment(K, 4)),
+    "spectral latent": lambda: dual_autoencoder(SpectralAssignment(K, 4, latent=True)),
+    "category": lambda: CategoryStyleNetwork(
+        *mlp_autoencoder((6,), 9, (8,)), Critic(9, (4,)), None, torch.full((K,), 1 / K)
+    ),
+}
+EACH_NETWORK = pytest.mark.parametrize("name", NETWORKS)
+ORDER = torch.tensor([3, 0, 4, 1, 2])  # not its own inverse
+
+
+@EACH_NETWORK
+def test_reordered_clusters_are_the_same_clusters_under_other_numbers(name):
+    net = filled(NETWORKS[name]())
+    x = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        z, q = net(x)
+        net.reorder(ORDER)
+        z_after, q_after = net(x)
+        assert torch.equal(z_after, z)
+        assert (q_after - q).abs().max() > 0.01
+        assert torch.equal(q_after.argmax(dim=1), ORDER.argsort()[q.argmax(dim=1)])
+        if name == "category":
+            assert torch.equal(q_after, q[:, ORDER])
+        # the sum over a row's clusters is taken in another order, which rounds otherwise
+        torch.testing.assert_close(q_after, q[:, ORDER], rtol=1e-6, atol=0)
+        # a second order applies to the numbers that the first one gave
+        net.reorder(ORDER)
+        torch.testing.assert_close(net(x)[1], q[:, ORDER[ORDER]], rtol=1e-6, atol=0)
+
+
+@EACH_NETWORK
+def test_reordering_permutes_what_belongs_to_a_cluster_and_nothing_else(name):
+    net = filled(NETWORKS[name]())
+    before = copy.deepcopy(net.state_dict())
+    net.reorder(ORDER)
+    permuted = {
+        "student": {"assign.centers", "assign.frequencies"},
+        "mixture": {"assign.centers", "assign.logits"},
+        "mahalanobis": {"assign.centers", "assign.logits", "assign.factors"},
+        "dual": {"assign.centers", "assign.frequencies"},
+        "spectral": {"assign.spectral_centers", "assign.latent_centers"},
+        "spectral latent": {"assign.spectral_centers", "assign.latent_centers"},
+        "category": {"order"},
+    }[name]
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, before[key][ORDER] if key in permuted else before[key])
+        assert key not in permuted or not torch.equal(value, before[key])
+
+
+@EACH_NETWORK
+def test_a_reordered_network_is_stored_with_its_numbers(name):
+    net, other = filled(NETWORKS[name]()), NETWORKS[name]().eval()
+    net.reorder(ORDER)
+    other.load_state_dict(net.state_dict())
+    x = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for found, expected in zip(other(x), net(x), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_a_reordered_prior_has_its_means_under_other_numbers():
+    prior = filled(MixturePrior(K, 4))
+    mean, log_variance = points(6, 4), points(6, 4)
+    p = points(6, K).softmax(dim=1)
+    with torch.no_grad():
+        before = prior(mean, log_variance, p)
+        prior.reorder(ORDER)
+        torch.testing.assert_close(prior(mean, log_variance, p[:, ORDER]), before)
+
+
+@EACH_NETWORK
+def test_centers_are_those_in_the_embedding(name):
+    net = filled(NETWORKS[name]())
+    if name == "category":
+        assert not hasattr(net, "centers")
+        return
+    attribute = {"spectral": "spectral_centers", "spectral latent": "latent_centers"}
+    expected = getattr(net.assign, attribute.get(name, "centers"))
+    assert torch.equal(net.centers, expected)
+    z, _ = net(torch.rand(2, 6))
+    assert net.centers.shape == (K, z.shape[1])

@@ -1,10 +1,19 @@
 """Layers that assign embeddings to clusters, and the network that holds one."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ..dissimilarities import Dissimilarity, log_determinants
 from ..functional import student_t_assignment
+
+
+@torch.no_grad()
+def _permute(order: Tensor, *tensors: Tensor) -> None:
+    """Give row j of each tensor the values that row ``order[j]`` had, in place."""
+    for tensor in tensors:
+        tensor.copy_(tensor[order.to(tensor.device)])
 
 
 class StudentTAssignment(nn.Module):
@@ -46,6 +55,10 @@ class StudentTAssignment(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Soft assignment ``(n, n_clusters)`` of embeddings ``(n, n_components)``."""
         return student_t_assignment(z, self.centers)
+
+    def reorder(self, order: Tensor) -> None:
+        """Renumber the clusters in place: cluster j becomes what cluster ``order[j]`` was."""
+        _permute(order, self.centers, self.frequencies)
 
 
 class DissimilarityMixture(nn.Module):
@@ -114,6 +127,11 @@ class DissimilarityMixture(nn.Module):
         """Responsibilities ``(n, n_clusters)`` of embeddings ``(n, n_components)``."""
         return (self.bias() - self.alpha * self.distances(z)).softmax(dim=1)
 
+    def reorder(self, order: Tensor) -> None:
+        """Renumber the clusters in place: cluster j becomes what cluster ``order[j]`` was."""
+        factors = [] if self.factors is None else [self.factors]
+        _permute(order, self.centers, self.logits, *factors)
+
     def distances(self, z: Tensor) -> Tensor:
         """Dissimilarities ``(n, n_clusters)`` to the centers."""
         return self.dissimilarity.pairwise(z, self.centers, *self._volumes())
@@ -159,7 +177,8 @@ class ClusteringAutoencoder(nn.Module):
     encoder, decoder : torch.nn.Module
         From samples to embeddings ``(n, n_components)``, and back.
     assign : torch.nn.Module
-        From embeddings to soft assignments ``(n, n_clusters)``; has ``centers``.
+        From embeddings to soft assignments ``(n, n_clusters)``. It has `centers` of shape
+        (n_clusters, n_components) and a method ``reorder(order)``.
 
     Examples
     --------
@@ -172,6 +191,8 @@ class ClusteringAutoencoder(nn.Module):
     (torch.Size([5, 2]), torch.Size([5, 3]))
     """
 
+    assign: Any
+
     def __init__(self, encoder: nn.Module, decoder: nn.Module, assign: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
@@ -182,6 +203,16 @@ class ClusteringAutoencoder(nn.Module):
         """Embedding ``(n, n_components)`` and soft assignment ``(n, n_clusters)``."""
         z = self.encoder(x)
         return z, self.assign(z)
+
+    @property
+    def centers(self) -> Tensor:
+        """Cluster centers ``(n_clusters, n_components)`` in the embedding."""
+        centers: Tensor = self.assign.centers
+        return centers
+
+    def reorder(self, order: Tensor) -> None:
+        """Renumber the clusters in place: cluster j becomes what cluster ``order[j]`` was."""
+        self.assign.reorder(order)
 
     def decode(self, embedding: Tensor) -> Tensor:
         """Samples of embeddings."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from .assignment import _permute
 from .autoencoders import _LEAK, FeatureEncoder, glorot_
 
 
@@ -73,6 +74,9 @@ class CategoryStyleNetwork(nn.Module):
         Probabilities of the categories.
     prior_score : tensor of shape ()
         The critic's mean score of draws from the prior.
+    order : int tensor of shape (n_clusters,)
+        The category of each cluster. Embedding, prior, critic and decoder number the categories
+        as the encoder does.
 
     Examples
     --------
@@ -87,6 +91,7 @@ class CategoryStyleNetwork(nn.Module):
 
     prior: Tensor
     prior_score: Tensor
+    order: Tensor
 
     def __init__(
         self,
@@ -105,6 +110,7 @@ class CategoryStyleNetwork(nn.Module):
         self.discriminator = discriminator
         self.register_buffer("prior", prior)
         self.register_buffer("prior_score", torch.tensor(0.0))
+        self.register_buffer("order", torch.arange(len(prior)))
         self.style_length = style_length
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,9 +132,13 @@ class CategoryStyleNetwork(nn.Module):
         return torch.cat([logits.softmax(dim=1), style], dim=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding ``(n, n_components)`` and categories ``(n, n_clusters)``."""
+        """Embedding ``(n, n_components)`` and soft assignment ``(n, n_clusters)``."""
         z = self.embed(x)
-        return z, z[:, : len(self.prior)]
+        return z, z[:, self.order]
+
+    def reorder(self, order: Tensor) -> None:
+        """Renumber the clusters in place: cluster j becomes what cluster ``order[j]`` was."""
+        _permute(order, self.order)
 
     def decode(self, embedding: Tensor) -> Tensor:
         """Samples of embeddings."""

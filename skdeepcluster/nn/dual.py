@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..functional import entropy, gaussian_divergence, orthonormalizer, squared_distances
+from .assignment import _permute
 from .autoencoders import _dense, glorot_
 
 _HEAD_UNITS = 256  # of the authors' script for pretraining; their later one has 1024
@@ -80,6 +81,10 @@ class MixturePrior(nn.Module):
         apart = gaussian_divergence(mean.unsqueeze(1) - self.means, log_variance.unsqueeze(1))
         return (p * apart).sum(dim=1) - entropy(p) + math.log(p.shape[1])
 
+    def reorder(self, order: Tensor) -> None:
+        """Renumber the Gaussians in place: number j becomes what number ``order[j]`` was."""
+        _permute(order, self.means)
+
 
 class SpectralAssignment(nn.Module):
     """Head whose outputs, made orthonormal, are a spectral embedding with k-means centers.
@@ -132,8 +137,15 @@ class SpectralAssignment(nn.Module):
 
     @property
     def centers(self) -> Tensor:
-        """Centers in the embedding that is answered."""
+        """Cluster centers in the embedding that :meth:`embed` returns."""
         return self.latent_centers if self.latent else self.spectral_centers
+
+    def reorder(self, order: Tensor) -> None:
+        """Renumber the clusters in place: cluster j becomes what cluster ``order[j]`` was.
+
+        The outputs of the head keep their numbers: they are coordinates, not clusters.
+        """
+        _permute(order, self.spectral_centers, self.latent_centers)
 
     def posterior(self, z: Tensor) -> Tensor:
         """Cluster posterior ``(n, n_clusters)`` of latents: the head's outputs."""
@@ -238,6 +250,19 @@ class DualAutoencoder(nn.Module):
         if isinstance(self.assign, SpectralAssignment):
             return self.assign.embed(z)
         return z, self.assign(z)
+
+    @property
+    def centers(self) -> Tensor:
+        """Cluster centers in the embedding."""
+        centers: Tensor = self.assign.centers
+        return centers
+
+    def reorder(self, order: Tensor) -> None:
+        """Renumber the clusters in place: cluster j becomes what cluster ``order[j]`` was.
+
+        The prior keeps its numbers: its Gaussians belong to the outputs of the head.
+        """
+        self.assign.reorder(order)
 
     def decode(self, embedding: Tensor) -> Tensor:
         """Samples of embeddings; a spectral one stands for the mean latents of its clusters."""

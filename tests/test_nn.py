@@ -710,6 +710,8 @@ def test_reordered_clusters_are_the_same_clusters_under_other_numbers(name):
 @EACH_NETWORK
 def test_reordering_permutes_what_belongs_to_a_cluster_and_nothing_else(name):
     net = filled(NETWORKS[name]())
+    if name.startswith("spectral"):
+        net.assign.alive[0] = False
     before = copy.deepcopy(net.state_dict())
     net.reorder(ORDER)
     permuted = {
@@ -717,8 +719,8 @@ def test_reordering_permutes_what_belongs_to_a_cluster_and_nothing_else(name):
         "mixture": {"assign.centers", "assign.logits"},
         "mahalanobis": {"assign.centers", "assign.logits", "assign.factors"},
         "dual": {"assign.centers", "assign.frequencies"},
-        "spectral": {"assign.spectral_centers", "assign.latent_centers"},
-        "spectral latent": {"assign.spectral_centers", "assign.latent_centers"},
+        "spectral": {"assign.spectral_centers", "assign.latent_centers", "assign.alive"},
+        "spectral latent": {"assign.spectral_centers", "assign.latent_centers", "assign.alive"},
         "category": {"order"},
     }[name]
     for key, value in net.state_dict().items():
@@ -758,3 +760,52 @@ def test_centers_are_those_in_the_embedding(name):
     assert torch.equal(net.centers, expected)
     z, _ = net(torch.rand(2, 6))
     assert net.centers.shape == (K, z.shape[1])
+
+
+# ------------------------------------------------------------------ dead clusters
+
+
+def test_a_dead_cluster_has_a_finite_center_and_no_sample():
+    assign = filled(SpectralAssignment(4, 3))
+    assert assign.alive.all()
+    centers = torch.tensor([[1.0, 0.0, 0.0, 2.0], [3.0, 0.0, 4.0, 0.0]])
+    assign.set_spectral_centers(torch.tensor([3, 1]), centers)
+    assert assign.alive.tolist() == [False, True, False, True]
+    middle = [2.0, 0.0, 2.0, 1.0]
+    expected = [middle, [3.0, 0.0, 4.0, 0.0], middle, [1.0, 0.0, 0.0, 2.0]]
+    assert assign.spectral_centers.tolist() == expected
+    # even at the center that a dead cluster reports
+    y = torch.cat([assign.spectral_centers, 100 * points(6, 4)])
+    q = assign.responsibilities(y)
+    assert (q[:, [0, 2]] == 0).all()
+    torch.testing.assert_close(q.sum(dim=1), torch.ones(10))
+    distances = (y[:, None] - centers).square().sum(dim=2)
+    by_hand = (-distances / (2 * assign.variance)).softmax(dim=1)
+    torch.testing.assert_close(q[:, [3, 1]], by_hand, rtol=1e-5, atol=1e-7)
+    # a later look may find it alive again
+    assign.set_spectral_centers(torch.arange(4), torch.eye(4))
+    assert assign.alive.all()
+    assert torch.equal(assign.spectral_centers, torch.eye(4))
+
+
+def test_a_dead_cluster_gives_no_nan_to_a_gradient():
+    assign = filled(SpectralAssignment(3, 2))
+    assign.set_spectral_centers(torch.tensor([0, 2]), points(2))
+    y = points(5).requires_grad_()
+    assign.responsibilities(y)[:, 0].sum().backward()
+    assert y.grad.isfinite().all()
+    assert (y.grad != 0).any()
+
+
+def test_a_dead_cluster_takes_its_state_to_its_new_number():
+    assign, other = filled(SpectralAssignment(4, 3)), SpectralAssignment(4, 3)
+    assign.set_spectral_centers(torch.tensor([1, 2]), points(2, 4))
+    z = points(8)
+    with torch.no_grad():
+        q = assign.embed(z)[1]
+        assign.reorder(torch.tensor([1, 2, 0, 3]))
+        assert assign.alive.tolist() == [True, True, False, False]
+        other.load_state_dict(assign.state_dict())
+        for net in (assign, other):
+            # two terms: their sum does not depend on the order
+            assert torch.equal(net.embed(z)[1], q[:, [1, 2, 0, 3]])

@@ -109,6 +109,8 @@ class SpectralAssignment(nn.Module):
         Of k-means in the spectral embedding.
     latent_centers : tensor of shape (n_clusters, n_components)
         Mean latents of the clusters.
+    alive : bool tensor of shape (n_clusters,)
+        Whether a cluster has samples. The soft assignment to a dead cluster is 0.
     variance : tensor of shape ()
         Of a coordinate around its center, the width of the responsibilities.
 
@@ -123,6 +125,7 @@ class SpectralAssignment(nn.Module):
     orthonormalizer: Tensor
     spectral_centers: Tensor
     latent_centers: Tensor
+    alive: Tensor
     variance: Tensor
 
     def __init__(self, n_clusters: int, n_components: int, *, latent: bool = False) -> None:
@@ -133,6 +136,7 @@ class SpectralAssignment(nn.Module):
         self.register_buffer("orthonormalizer", torch.eye(n_clusters))
         self.register_buffer("spectral_centers", torch.zeros(n_clusters, n_clusters))
         self.register_buffer("latent_centers", torch.zeros(n_clusters, n_components))
+        self.register_buffer("alive", torch.ones(n_clusters, dtype=torch.bool))
         self.register_buffer("variance", torch.tensor(1.0))
 
     @property
@@ -145,7 +149,26 @@ class SpectralAssignment(nn.Module):
 
         The outputs of the head keep their numbers: they are coordinates, not clusters.
         """
-        _permute(order, self.spectral_centers, self.latent_centers)
+        _permute(order, self.spectral_centers, self.latent_centers, self.alive)
+
+    @torch.no_grad()
+    def set_spectral_centers(self, index: Tensor, centers: Tensor) -> None:
+        """Set the centers of the living clusters; all other clusters are dead from now on.
+
+        A dead cluster gets the mean of the living centers, a value that can be plotted and
+        decoded, and no sample.
+
+        Parameters
+        ----------
+        index : int tensor of shape (n_alive,)
+            Numbers of the living clusters, at least one.
+        centers : tensor of shape (n_alive, n_clusters)
+            Their centers in the spectral embedding.
+        """
+        self.alive.fill_(False)
+        self.alive[index] = True
+        self.spectral_centers.copy_(centers.mean(dim=0))
+        self.spectral_centers[index] = centers
 
     def posterior(self, z: Tensor) -> Tensor:
         """Cluster posterior ``(n, n_clusters)`` of latents: the head's outputs."""
@@ -158,8 +181,8 @@ class SpectralAssignment(nn.Module):
         return p.to(whiten) @ whiten
 
     def responsibilities(self, y: Tensor) -> Tensor:
-        """Soft assignment of spectral embeddings, the nearest center the likeliest."""
-        distances = squared_distances(y, self.spectral_centers)
+        """Soft assignment of spectral embeddings: the nearest living center is the likeliest."""
+        distances = squared_distances(y, self.spectral_centers).masked_fill(~self.alive, torch.inf)
         return (-distances / (2.0 * self.variance)).softmax(dim=1)
 
     def spectral(self, z: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from skdeepcluster.nn import (
     CategoryStyleNetwork,
     ClusteringAutoencoder,
     Critic,
+    Discriminator,
     DissimilarityMixture,
     DualAutoencoder,
     FeatureEncoder,
@@ -27,6 +28,7 @@ from skdeepcluster.nn import (
     StudentTAssignment,
     category_style_autoencoder,
     conv_autoencoder,
+    dual_conv_autoencoder,
     glorot_,
     mlp_autoencoder,
     residual_autoencoder,
@@ -206,6 +208,47 @@ def test_the_generator_decides_and_the_global_one_is_untouched(kind):
     for name in one:
         assert torch.equal(one[name], two[name])
         assert name.endswith("bias") or not torch.equal(one[name], other[name])
+
+
+BUILDERS = {
+    "mlp": lambda **more: mlp_autoencoder((1, 9, 8), 10, (32, 16), **more),
+    "mlp, normalised": lambda **more: mlp_autoencoder(
+        (1, 9, 8), 10, (32, 16), batch_norm=True, **more
+    ),
+    "conv": lambda **more: conv_autoencoder((1, 9, 8), 10, **more),
+    "dual conv": lambda **more: dual_conv_autoencoder((1, 9, 8), 10, **more),
+    "category": lambda **more: category_style_autoencoder((1, 28, 28), 60, width=64, **more),
+    "residual": lambda **more: residual_autoencoder((1, 9, 8), 10, **more),
+    "critic": lambda **more: (Critic(9, (16, 8), **more),),
+    "discriminator": lambda **more: (Discriminator(9, 16, **more),),
+    "spectral": lambda **more: (SpectralAssignment(4, 3, **more),),
+}
+EACH_BUILDER = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+
+
+@EACH_BUILDER
+def test_what_is_built_is_initialised_from_the_generator(build):
+    built = build(generator=torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    expected = [glorot_(part, generator) for part in build()]
+    for part, other in zip(built, expected, strict=True):
+        for name, value in part.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name])
+        assert all(layer.bias is None or (layer.bias == 0).all() for layer in layers(part))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        first = build()[0]
+        torch.manual_seed(0)
+        again, other = build()[0], build()[0]
+    assert torch.equal(layers(first)[0].weight, layers(again)[0].weight)
+    assert not torch.equal(layers(first)[0].weight, layers(other)[0].weight)
+    assert all(layer.bias is None or (layer.bias == 0).all() for layer in layers(first))
+
+
+def test_the_first_layer_of_dccs_has_the_spread_of_xavier():
+    """Fans of 16 and 16 * 64: a standard deviation of sqrt(2 / 1040), torch's own is .144."""
+    encoder, _ = BUILDERS["category"](generator=torch.Generator().manual_seed(0))
+    assert layers(encoder)[0].weight.std().item() == pytest.approx(0.0439, rel=0.05)
 
 
 def test_without_a_generator_the_global_one_decides():

@@ -66,12 +66,20 @@ def _normalized_dense(widths: Sequence[int]) -> list[nn.Module]:
     return layers
 
 
+def _initialized(
+    encoder: nn.Module, decoder: nn.Module, generator: torch.Generator | None
+) -> tuple[nn.Module, nn.Module]:
+    """The pair with the weights of :func:`glorot_`, those of the encoder drawn first."""
+    return glorot_(encoder, generator), glorot_(decoder, generator)
+
+
 def mlp_autoencoder(
     input_shape: Sequence[int],
     n_components: int,
     hidden_units: Sequence[int],
     *,
     batch_norm: bool = False,
+    generator: torch.Generator | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """Fully connected encoder and its mirror image.
 
@@ -87,6 +95,8 @@ def mlp_autoencoder(
         ``(500, 500, 2000)``.
     batch_norm : bool, default=False
         Whether the hidden layers of the encoder are normalised over the batch.
+    generator : torch.Generator, default=None
+        Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
     Returns
     -------
@@ -103,10 +113,15 @@ def mlp_autoencoder(
     hidden = _normalized_dense(widths[:-1]) if batch_norm else _dense(widths)[:-1]
     encoder = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-2], widths[-1]))
     decoder = nn.Sequential(*_dense(widths[::-1]), nn.Unflatten(1, tuple(input_shape)))
-    return encoder, decoder
+    return _initialized(encoder, decoder, generator)
 
 
-def conv_autoencoder(input_shape: Sequence[int], n_components: int) -> tuple[nn.Module, nn.Module]:
+def conv_autoencoder(
+    input_shape: Sequence[int],
+    n_components: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[nn.Module, nn.Module]:
     """Convolutional autoencoder of DCEC, for images of any size.
 
     Guo et al. 2017, section 4.2: conv5_32, conv5_64, conv3_128, all of stride 2,
@@ -121,6 +136,8 @@ def conv_autoencoder(input_shape: Sequence[int], n_components: int) -> tuple[nn.
         Channels, height and width.
     n_components : int
         Width of the embedding.
+    generator : torch.Generator, default=None
+        Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
     Returns
     -------
@@ -157,7 +174,7 @@ def conv_autoencoder(input_shape: Sequence[int], n_components: int) -> tuple[nn.
     decoder = nn.Sequential(
         nn.Linear(n_components, code), up[0], nn.Unflatten(1, code_shape), *up[1:]
     )
-    return encoder, decoder
+    return _initialized(encoder, decoder, generator)
 
 
 class FeatureEncoder(nn.Module):
@@ -190,7 +207,10 @@ class FeatureEncoder(nn.Module):
 
 
 def dual_conv_autoencoder(
-    input_shape: Sequence[int], n_components: int
+    input_shape: Sequence[int],
+    n_components: int,
+    *,
+    generator: torch.Generator | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """Convolutional encoder of the dual autoencoder, with a decoder of dense layers.
 
@@ -204,6 +224,8 @@ def dual_conv_autoencoder(
         Channels, height and width.
     n_components : int
         Width of the embedding.
+    generator : torch.Generator, default=None
+        Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
     Returns
     -------
@@ -225,7 +247,7 @@ def dual_conv_autoencoder(
         channels = wider
     code = channels * math.ceil(height / 4) * math.ceil(width / 4)
     encoder = FeatureEncoder(nn.Sequential(*features), nn.Linear(code, n_components))
-    return encoder, _dense_decoder(input_shape, n_components)
+    return _initialized(encoder, _dense_decoder(input_shape, n_components), generator)
 
 
 class Grayscale(nn.Module):
@@ -289,6 +311,7 @@ def category_style_autoencoder(
     *,
     width: int = 32,
     preprocessing: str | None = None,
+    generator: torch.Generator | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """Convolutional encoder of DCCS for images of any size, with a decoder of dense layers.
 
@@ -308,6 +331,8 @@ def category_style_autoencoder(
     preprocessing : {"grayscale", "sobel"} or None, default=None
         What is done to an image first: :class:`Grayscale` where it has three channels,
         or that and :class:`Sobel`.
+    generator : torch.Generator, default=None
+        Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
     Returns
     -------
@@ -343,7 +368,8 @@ def category_style_autoencoder(
         nn.LeakyReLU(_LEAK),
         nn.Linear(16 * width, n_components),
     )
-    return FeatureEncoder(nn.Sequential(*layers), head), _dense_decoder(input_shape, n_components)
+    encoder = FeatureEncoder(nn.Sequential(*layers), head)
+    return _initialized(encoder, _dense_decoder(input_shape, n_components), generator)
 
 
 def _dense_decoder(input_shape: Sequence[int], n_components: int) -> nn.Module:
@@ -394,7 +420,11 @@ class ResidualBlock(nn.Module):
 
 
 def residual_autoencoder(
-    input_shape: Sequence[int], n_components: int, *, preprocessing: str | None = None
+    input_shape: Sequence[int],
+    n_components: int,
+    *,
+    preprocessing: str | None = None,
+    generator: torch.Generator | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """Residual encoder of DCCS for photographs, with a decoder of dense layers.
 
@@ -410,6 +440,8 @@ def residual_autoencoder(
         Width of the embedding.
     preprocessing : {"grayscale", "sobel"} or None, default=None
         See :func:`category_style_autoencoder`.
+    generator : torch.Generator, default=None
+        Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
     Returns
     -------
@@ -441,4 +473,5 @@ def residual_autoencoder(
         nn.Flatten(),
         nn.Linear(n_in, n_components),
     )
-    return FeatureEncoder(nn.Sequential(*layers), head), _dense_decoder(input_shape, n_components)
+    encoder = FeatureEncoder(nn.Sequential(*layers), head)
+    return _initialized(encoder, _dense_decoder(input_shape, n_components), generator)

@@ -23,6 +23,8 @@ class Critic(nn.Module):
         Width of the vectors.
     hidden_units : sequence of int
         Widths of the hidden layers; the paper's are ``(1024, 512)``.
+    generator : torch.Generator, default=None
+        Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
     Examples
     --------
@@ -31,13 +33,19 @@ class Critic(nn.Module):
     torch.Size([3])
     """
 
-    def __init__(self, n_features: int, hidden_units: Sequence[int]) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        hidden_units: Sequence[int],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for n_in, n_out in itertools.pairwise([n_features, *hidden_units]):
             layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(_LEAK)]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden_units[-1], 1))
-        glorot_(self)
+        glorot_(self, generator)
 
     def forward(self, z: Tensor) -> Tensor:
         """Scores ``(n,)`` of vectors ``(n, n_features)``."""

@@ -26,6 +26,8 @@ class Discriminator(nn.Module):
         Width of the features.
     n_components : int
         Width of the embedding, and of the hidden layers.
+    generator : torch.Generator, default=None
+        Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
     Examples
     --------
@@ -34,11 +36,13 @@ class Discriminator(nn.Module):
     torch.Size([3, 7])
     """
 
-    def __init__(self, n_features: int, n_components: int) -> None:
+    def __init__(
+        self, n_features: int, n_components: int, *, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         widths = (n_features + n_components, *3 * (n_components,), 1)
         self.layers = nn.Sequential(*_dense(widths))
-        glorot_(self)
+        glorot_(self, generator)
 
     def forward(self, features: Tensor, z: Tensor) -> Tensor:
         """Logits ``(n, places)`` of features ``(n, places, n_features)`` with embeddings."""
@@ -100,6 +104,8 @@ class SpectralAssignment(nn.Module):
         Width of the latents.
     latent : bool, default=False
         Whether the latents are answered as the embedding.
+    generator : torch.Generator, default=None
+        Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
     Attributes
     ----------
@@ -128,10 +134,17 @@ class SpectralAssignment(nn.Module):
     alive: Tensor
     variance: Tensor
 
-    def __init__(self, n_clusters: int, n_components: int, *, latent: bool = False) -> None:
+    def __init__(
+        self,
+        n_clusters: int,
+        n_components: int,
+        *,
+        latent: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         widths = (n_components, _HEAD_UNITS, _HEAD_UNITS, n_clusters)
-        self.head = glorot_(nn.Sequential(*_dense(widths)))
+        self.head = glorot_(nn.Sequential(*_dense(widths)), generator)
         self.latent = latent
         self.register_buffer("orthonormalizer", torch.eye(n_clusters))
         self.register_buffer("spectral_centers", torch.zeros(n_clusters, n_clusters))

@@ -78,6 +78,7 @@ def random_crop(
     rotation: float = 15.0,
     elastic: float = 0.1,
     intensity: float = 0.4,
+    pixel_range: tuple[float, float] | None = None,
 ) -> Tensor:
     """Crop each image at random, turned and bent, and change its brightness and contrast.
 
@@ -100,6 +101,10 @@ def random_crop(
         Largest displacement of the knots of a 4 x 4 grid, as a share of each side.
     intensity : float, default=0.4
         Largest relative change of brightness, and of contrast.
+    pixel_range : tuple of 2 floats, default=None
+        Pixel values of black and of white. Brightness and contrast then change pixels that are
+        mapped to [0, 1] and clipped to it, so that black stays black when brightness changes. By
+        default pixels are multiplied as they are, and not clipped.
 
     Returns
     -------
@@ -133,10 +138,26 @@ def random_crop(
     bend = interpolate(knots, size=(height, width), mode="bicubic", align_corners=True)
     grid = grid + bend.permute(0, 2, 3, 1)  # (n, height, width, 2)
     view = grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
-    view = view * (1 + intensity * draw(1, 1, 1))
-    mean = view.mean(dim=(1, 2, 3), keepdim=True)
-    view = mean + (view - mean) * (1 + intensity * draw(1, 1, 1))
-    return view.to(x.dtype)
+    brightness, contrast = (1 + intensity * draw(1, 1, 1) for _ in range(2))
+    return _relight(view, brightness, contrast, pixel_range).to(x.dtype)
+
+
+def _relight(
+    x: Tensor, brightness: Tensor, contrast: Tensor, pixel_range: tuple[float, float] | None
+) -> Tensor:
+    """Images times a brightness, then with another contrast about their mean."""
+    low, high, least, most = 0.0, 1.0, -math.inf, math.inf
+    if pixel_range is not None:
+        (low, high), least, most = pixel_range, 0.0, 1.0
+        if not low < high:
+            raise ValueError(
+                f"pixel_range={pixel_range} must be (black, white) with black < white, for "
+                "instance (-1.0, 1.0)."
+            )
+    x = ((x - low) / (high - low) * brightness).clamp(least, most)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    x = (mean + (x - mean) * contrast).clamp(least, most)
+    return low + (high - low) * x
 
 
 def random_masking(
@@ -176,6 +197,7 @@ def random_photo(
     *,
     least_area: float = 0.4,
     intensity: float = 0.4,
+    pixel_range: tuple[float, float] | None = None,
 ) -> Tensor:
     """Crop and mirror each photograph at random, change its light and the order of its colours.
 
@@ -192,6 +214,10 @@ def random_photo(
         Smallest share of the image that a crop keeps, in (0, 1].
     intensity : float, default=0.4
         Largest relative change of brightness, and of contrast.
+    pixel_range : tuple of 2 floats, default=None
+        Pixel values of black and of white. Brightness and contrast then change pixels that are
+        mapped to [0, 1] and clipped to it, so that black stays black when brightness changes. By
+        default pixels are multiplied as they are, and not clipped.
 
     Returns
     -------
@@ -209,7 +235,13 @@ def random_photo(
     order = torch.rand(n, channels, generator=generator, device=x.device).argsort(dim=1)
     x = x.gather(1, order[:, :, None, None].expand_as(x))
     return random_crop(
-        x, generator, least_area=least_area, rotation=0.0, elastic=0.0, intensity=intensity
+        x,
+        generator,
+        least_area=least_area,
+        rotation=0.0,
+        elastic=0.0,
+        intensity=intensity,
+        pixel_range=pixel_range,
     )
 
 

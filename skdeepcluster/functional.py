@@ -3,7 +3,7 @@
 ``z`` is a batch of embeddings, ``q`` the soft assignment and ``p`` its target.
 Everything here is computed in float32 or wider: the inputs are never cast down,
 also not under autocast, which changes matrix products only: those that hold one
-(``contrastive_loss``, ``orthonormalizer``, ``spectral_loss``) are called outside of it.
+(``contrastive_loss``, ``orthonormalizer``) are called outside of it.
 """
 
 import math
@@ -345,11 +345,11 @@ def orthonormalizer(y: Tensor, jitter: float = 1e-4) -> Tensor:
 
 
 def spectral_loss(y: Tensor, neighbors: Tensor, affinity: Tensor) -> Tensor:
-    """Distance of orthonormal outputs along the edges of a graph.
+    """Squared distances of orthonormal outputs along the edges of a graph.
 
-    Yang et al. 2019, equation 15, where every row's affinities sum to one:
-    ``sum_j w_ij ||y_i - y_j||^2`` averages to ``2 (k - mean_i sum_j w_ij y_i . y_j)``
-    as the squared norms of orthonormal outputs average to k.
+    Yang et al. 2019, equation 15: ``sum_j w_ij ||y_i - y_j||^2`` for each row i. Over all rows
+    this sums to ``2 trace(Y.T @ (D - W) @ Y)``, where W holds the mean affinity of both directions
+    and D is the diagonal of its row sums.
 
     Parameters
     ----------
@@ -358,7 +358,7 @@ def spectral_loss(y: Tensor, neighbors: Tensor, affinity: Tensor) -> Tensor:
     neighbors : tensor of shape (n, j, k)
         Outputs of each row's neighbours.
     affinity : tensor of shape (n, j)
-        Their weights; rows sum to one.
+        Their weights.
 
     Returns
     -------
@@ -367,12 +367,12 @@ def spectral_loss(y: Tensor, neighbors: Tensor, affinity: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> y = 2**0.5 * torch.eye(2)
-    >>> spectral_loss(y, y.unsqueeze(1), torch.ones(2, 1)).round(decimals=4)
-    tensor([0., 0.])
+    >>> y = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    >>> spectral_loss(y, y.flip(0).unsqueeze(1), torch.tensor([[0.5], [1.0]]))
+    tensor([2., 4.])
     """
-    likeness = torch.einsum("nk,njk,nj->n", y, neighbors, affinity.to(y.dtype))
-    return 2.0 * (y.shape[1] - likeness)
+    squares = (y.unsqueeze(1) - neighbors).square().sum(dim=2)  # (n, j)
+    return (affinity * squares).sum(dim=1)
 
 
 def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:

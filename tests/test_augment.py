@@ -312,6 +312,47 @@ def test_brightness_and_contrast():
     assert abs(np.corrcoef(brightness, contrast)[0, 1]) < 0.2
 
 
+def jitter_by_hand(image, brightness, contrast):
+    """The jitter of the authors for one image in [0, 1]: brightness, then contrast, clipped."""
+    image = np.clip(image * brightness, 0, 1)
+    return np.clip(contrast * image + (1 - contrast) * image.mean(), 0, 1)
+
+
+@pytest.mark.parametrize("pixel_range", [(-1.0, 1.0), (0.0, 255.0), (2.0, 2.5)])
+@pytest.mark.parametrize("augment", [random_crop, random_photo])
+def test_light_changes_within_the_range_of_pixels(augment, pixel_range):
+    x = torch.rand(64, 1, 6, 6, generator=seeded(1))
+    plain = augment(x, seeded(), intensity=0.0).double().numpy()
+    relit = augment(x, seeded(), intensity=0.4).double().numpy()
+    brightness = relit.mean(axis=(1, 2, 3)) / plain.mean(axis=(1, 2, 3))
+    contrast = relit.std(axis=(1, 2, 3)) / plain.std(axis=(1, 2, 3)) / brightness
+    by_hand = np.array(
+        [jitter_by_hand(*drawn) for drawn in zip(plain, brightness, contrast, strict=True)]
+    )
+    assert np.abs(by_hand - relit).max() > 0.1  # it is clipped
+    low, high = pixel_range
+    found = augment(low + (high - low) * x, seeded(), pixel_range=pixel_range, intensity=0.4)
+    np.testing.assert_allclose((found.double() - low) / (high - low), by_hand, atol=1e-4)
+    # nothing leaves the range
+    assert found.min() >= low
+    assert found.max() <= high
+
+
+@pytest.mark.parametrize("augment", [random_crop, random_photo])
+def test_a_black_background_stays_black(augment):
+    """Of images in [-1, 1], as DCCS.PAPER has them; without a range black becomes -1.4 to -.6."""
+    black = torch.full((64, 1, 4, 4), -1.0)
+    found = augment(black, seeded(), pixel_range=(-1.0, 1.0))
+    torch.testing.assert_close(found, black, rtol=0, atol=1e-6)
+    assert augment(black, seeded()).max() > -0.7
+
+
+@pytest.mark.parametrize("pixel_range", [(1.0, -1.0), (0.0, 0.0)])
+def test_a_range_without_pixels_is_refused(pixel_range):
+    with pytest.raises(ValueError, match=r"pixel_range=\(.*must be \(black, white\)"):
+        random_crop(torch.zeros(1, 1, 4, 4), pixel_range=pixel_range)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_crops_keep_dtype_and_shape_and_draw_from_their_generator(dtype):
     x = torch.rand(5, 3, 7, 4).to(dtype)

@@ -24,6 +24,9 @@ def listed(module):
 
 
 def defined(module):
+    """Public names of a module; a package lists them in ``__all__``."""
+    if hasattr(module, "__all__"):
+        return set(module.__all__)
     return {
         name
         for name, value in vars(module).items()

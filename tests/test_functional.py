@@ -18,6 +18,7 @@ from skdeepcluster.functional import (
     one_cycle,
     reconstruction_error,
     softmax_divergence,
+    spectral_loss,
     squared_distances,
     student_t_assignment,
     target_distribution,
@@ -400,6 +401,40 @@ def test_gradient_penalty_has_a_gradient_where_the_slope_is_zero(slope):
     penalty.sum().backward()
     np.testing.assert_allclose(penalty.detach(), (1 - slope) ** 2, atol=1e-5)
     assert torch.isfinite(weight.grad).all()
+
+
+# ------------------------------------------------------------------ spectral loss
+
+
+def test_spectral_loss_is_the_quadratic_form_of_the_laplacian():
+    """Equation 15 with D - W for any W; rows sum to one here, columns do not."""
+    rng = np.random.default_rng(0)
+    n, k = 20, 4
+    W = rng.exponential(size=(n, n)) ** 4
+    W /= W.sum(axis=1, keepdims=True)
+    Y = np.sqrt(n) * np.linalg.qr(rng.normal(size=(n, k)))[0]
+    y = torch.from_numpy(Y)
+    found = spectral_loss(y, y.expand(n, n, k), torch.from_numpy(W))
+    pairs = [[W[i, j] * ((Y[i] - Y[j]) ** 2).sum() for j in range(n)] for i in range(n)]
+    np.testing.assert_allclose(found, np.sum(pairs, axis=1), rtol=1e-12)
+    both = (W + W.T) / 2
+    laplacian = np.diag(both.sum(axis=1)) - both
+    expected = 2 * np.trace(Y.T @ laplacian @ Y) / n
+    assert found.mean().item() == pytest.approx(expected, rel=1e-12)
+    # I - W is the same only where columns sum to one too
+    other = 2 * np.trace(Y.T @ (np.eye(n) - both) @ Y) / n
+    assert abs(other - expected) > 0.1
+
+
+def test_spectral_loss_has_a_gradient_in_outputs_and_neighbours():
+    rng = np.random.default_rng(0)
+    W = torch.from_numpy(rng.uniform(size=(5, 2)))
+
+    def loss(y, neighbors):
+        return spectral_loss(y, neighbors, W)
+
+    y, neighbors = leaf(rng.normal(size=(5, 3))), leaf(rng.normal(size=(5, 2, 3)))
+    assert torch.autograd.gradcheck(loss, (y, neighbors))
 
 
 # ------------------------------------------------------------------ schedules

@@ -16,14 +16,19 @@ from skdeepcluster.nn import (
     CategoryStyleNetwork,
     ClusteringAutoencoder,
     Critic,
+    Discriminator,
     DissimilarityMixture,
+    DualAutoencoder,
     FeatureEncoder,
     Grayscale,
+    MixturePrior,
     ResidualBlock,
     Sobel,
+    SpectralAssignment,
     StudentTAssignment,
     category_style_autoencoder,
     conv_autoencoder,
+    dual_conv_autoencoder,
     glorot_,
     mlp_autoencoder,
     residual_autoencoder,
@@ -203,6 +208,47 @@ def test_the_generator_decides_and_the_global_one_is_untouched(kind):
     for name in one:
         assert torch.equal(one[name], two[name])
         assert name.endswith("bias") or not torch.equal(one[name], other[name])
+
+
+BUILDERS = {
+    "mlp": lambda **more: mlp_autoencoder((1, 9, 8), 10, (32, 16), **more),
+    "mlp, normalised": lambda **more: mlp_autoencoder(
+        (1, 9, 8), 10, (32, 16), batch_norm=True, **more
+    ),
+    "conv": lambda **more: conv_autoencoder((1, 9, 8), 10, **more),
+    "dual conv": lambda **more: dual_conv_autoencoder((1, 9, 8), 10, **more),
+    "category": lambda **more: category_style_autoencoder((1, 28, 28), 60, width=64, **more),
+    "residual": lambda **more: residual_autoencoder((1, 9, 8), 10, **more),
+    "critic": lambda **more: (Critic(9, (16, 8), **more),),
+    "discriminator": lambda **more: (Discriminator(9, 16, **more),),
+    "spectral": lambda **more: (SpectralAssignment(4, 3, **more),),
+}
+EACH_BUILDER = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+
+
+@EACH_BUILDER
+def test_what_is_built_is_initialised_from_the_generator(build):
+    built = build(generator=torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    expected = [glorot_(part, generator) for part in build()]
+    for part, other in zip(built, expected, strict=True):
+        for name, value in part.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name])
+        assert all(layer.bias is None or (layer.bias == 0).all() for layer in layers(part))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        first = build()[0]
+        torch.manual_seed(0)
+        again, other = build()[0], build()[0]
+    assert torch.equal(layers(first)[0].weight, layers(again)[0].weight)
+    assert not torch.equal(layers(first)[0].weight, layers(other)[0].weight)
+    assert all(layer.bias is None or (layer.bias == 0).all() for layer in layers(first))
+
+
+def test_the_first_layer_of_dccs_has_the_spread_of_xavier():
+    """Fans of 16 and 16 * 64: a standard deviation of sqrt(2 / 1040), torch's own is .144."""
+    encoder, _ = BUILDERS["category"](generator=torch.Generator().manual_seed(0))
+    assert layers(encoder)[0].weight.std().item() == pytest.approx(0.0439, rel=0.05)
 
 
 def test_without_a_generator_the_global_one_decides():
@@ -623,7 +669,7 @@ def test_what_of_a_category_style_network_is_trained_and_what_is_stored():
     assert [name for name, _ in net.named_children()] == [
         *("encoder", "decoder", "critic", "discriminator")
     ]
-    assert {name for name, _ in net.named_buffers()} == {"prior", "prior_score"}
+    assert {name for name, _ in net.named_buffers()} == {"prior", "prior_score", "order"}
 
 
 @pytest.mark.parametrize("hidden", [(500, 500, 2000), (8,), ()])
@@ -639,3 +685,170 @@ def test_mlp_with_batch_norm(hidden):
     assert kinds == [nn.Linear, nn.BatchNorm1d, nn.ReLU] * len(hidden)
     assert not any(isinstance(m, NORMALISED) for m in decoder.modules())
     assert decoder(encoder(torch.rand(3, 1, 4, 3))).shape == (3, 1, 4, 3)
+
+
+# ------------------------------------------------------------------ renumbered clusters
+
+K = 5
+
+
+def filled(module):
+    """The module with parameters and buffers of no special values."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        for buffer in module.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.1)
+    return module.eval()
+
+
+def dual_autoencoder(assign):
+    encoder, decoder = mlp_autoencoder((6,), 4, (8,))
+    return DualAutoencoder(encoder, decoder, assign, MixturePrior(K, 4), spherical=True)
+
+
+def clustering_autoencoder(assign):
+    return ClusteringAutoencoder(*mlp_autoencoder((6,), 4, (8,)), assign)
+
+
+NETWORKS = {
+    "student": lambda: clustering_autoencoder(StudentTAssignment(K, 4)),
+    "mixture": lambda: clustering_autoencoder(DissimilarityMixture(K, 4, resolve("cosine"))),
+    "mahalanobis": lambda: clustering_autoencoder(
+        DissimilarityMixture(K, 4, resolve("mahalanobis"), log_determinant=True)
+    ),
+    "dual": lambda: dual_autoencoder(StudentTAssignment(K, 4)),
+    "spectral": lambda: dual_autoencoder(SpectralAssignment(K, 4)),
+    "spectral latent": lambda: dual_autoencoder(SpectralAssignment(K, 4, latent=True)),
+    "category": lambda: CategoryStyleNetwork(
+        *mlp_autoencoder((6,), 9, (8,)), Critic(9, (4,)), None, torch.full((K,), 1 / K)
+    ),
+}
+EACH_NETWORK = pytest.mark.parametrize("name", NETWORKS)
+ORDER = torch.tensor([3, 0, 4, 1, 2])  # not its own inverse
+
+
+@EACH_NETWORK
+def test_reordered_clusters_are_the_same_clusters_under_other_numbers(name):
+    net = filled(NETWORKS[name]())
+    x = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        z, q = net(x)
+        net.reorder(ORDER)
+        z_after, q_after = net(x)
+        assert torch.equal(z_after, z)
+        assert (q_after - q).abs().max() > 0.01
+        assert torch.equal(q_after.argmax(dim=1), ORDER.argsort()[q.argmax(dim=1)])
+        if name == "category":
+            assert torch.equal(q_after, q[:, ORDER])
+        # the sum over a row's clusters is taken in another order, which rounds otherwise
+        torch.testing.assert_close(q_after, q[:, ORDER], rtol=1e-6, atol=0)
+        # a second order applies to the numbers that the first one gave
+        net.reorder(ORDER)
+        torch.testing.assert_close(net(x)[1], q[:, ORDER[ORDER]], rtol=1e-6, atol=0)
+
+
+@EACH_NETWORK
+def test_reordering_permutes_what_belongs_to_a_cluster_and_nothing_else(name):
+    net = filled(NETWORKS[name]())
+    if name.startswith("spectral"):
+        net.assign.alive[0] = False
+    before = copy.deepcopy(net.state_dict())
+    net.reorder(ORDER)
+    permuted = {
+        "student": {"assign.centers", "assign.frequencies"},
+        "mixture": {"assign.centers", "assign.logits"},
+        "mahalanobis": {"assign.centers", "assign.logits", "assign.factors"},
+        "dual": {"assign.centers", "assign.frequencies"},
+        "spectral": {"assign.spectral_centers", "assign.latent_centers", "assign.alive"},
+        "spectral latent": {"assign.spectral_centers", "assign.latent_centers", "assign.alive"},
+        "category": {"order"},
+    }[name]
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, before[key][ORDER] if key in permuted else before[key])
+        assert key not in permuted or not torch.equal(value, before[key])
+
+
+@EACH_NETWORK
+def test_a_reordered_network_is_stored_with_its_numbers(name):
+    net, other = filled(NETWORKS[name]()), NETWORKS[name]().eval()
+    net.reorder(ORDER)
+    other.load_state_dict(net.state_dict())
+    x = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for found, expected in zip(other(x), net(x), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_a_reordered_prior_has_its_means_under_other_numbers():
+    prior = filled(MixturePrior(K, 4))
+    mean, log_variance = points(6, 4), points(6, 4)
+    p = points(6, K).softmax(dim=1)
+    with torch.no_grad():
+        before = prior(mean, log_variance, p)
+        prior.reorder(ORDER)
+        torch.testing.assert_close(prior(mean, log_variance, p[:, ORDER]), before)
+
+
+@EACH_NETWORK
+def test_centers_are_those_in_the_embedding(name):
+    net = filled(NETWORKS[name]())
+    if name == "category":
+        assert not hasattr(net, "centers")
+        return
+    attribute = {"spectral": "spectral_centers", "spectral latent": "latent_centers"}
+    expected = getattr(net.assign, attribute.get(name, "centers"))
+    assert torch.equal(net.centers, expected)
+    z, _ = net(torch.rand(2, 6))
+    assert net.centers.shape == (K, z.shape[1])
+
+
+# ------------------------------------------------------------------ dead clusters
+
+
+def test_a_dead_cluster_has_a_finite_center_and_no_sample():
+    assign = filled(SpectralAssignment(4, 3))
+    assert assign.alive.all()
+    centers = torch.tensor([[1.0, 0.0, 0.0, 2.0], [3.0, 0.0, 4.0, 0.0]])
+    assign.set_spectral_centers(torch.tensor([3, 1]), centers)
+    assert assign.alive.tolist() == [False, True, False, True]
+    middle = [2.0, 0.0, 2.0, 1.0]
+    expected = [middle, [3.0, 0.0, 4.0, 0.0], middle, [1.0, 0.0, 0.0, 2.0]]
+    assert assign.spectral_centers.tolist() == expected
+    # even at the center that a dead cluster reports
+    y = torch.cat([assign.spectral_centers, 100 * points(6, 4)])
+    q = assign.responsibilities(y)
+    assert (q[:, [0, 2]] == 0).all()
+    torch.testing.assert_close(q.sum(dim=1), torch.ones(10))
+    distances = (y[:, None] - centers).square().sum(dim=2)
+    by_hand = (-distances / (2 * assign.variance)).softmax(dim=1)
+    torch.testing.assert_close(q[:, [3, 1]], by_hand, rtol=1e-5, atol=1e-7)
+    # a later look may find it alive again
+    assign.set_spectral_centers(torch.arange(4), torch.eye(4))
+    assert assign.alive.all()
+    assert torch.equal(assign.spectral_centers, torch.eye(4))
+
+
+def test_a_dead_cluster_gives_no_nan_to_a_gradient():
+    assign = filled(SpectralAssignment(3, 2))
+    assign.set_spectral_centers(torch.tensor([0, 2]), points(2))
+    y = points(5).requires_grad_()
+    assign.responsibilities(y)[:, 0].sum().backward()
+    assert y.grad.isfinite().all()
+    assert (y.grad != 0).any()
+
+
+def test_a_dead_cluster_takes_its_state_to_its_new_number():
+    assign, other = filled(SpectralAssignment(4, 3)), SpectralAssignment(4, 3)
+    assign.set_spectral_centers(torch.tensor([1, 2]), points(2, 4))
+    z = points(8)
+    with torch.no_grad():
+        q = assign.embed(z)[1]
+        assign.reorder(torch.tensor([1, 2, 0, 3]))
+        assert assign.alive.tolist() == [True, True, False, False]
+        other.load_state_dict(assign.state_dict())
+        for net in (assign, other):
+            # two terms: their sum does not depend on the order
+            assert torch.equal(net.embed(z)[1], q[:, [1, 2, 0, 3]])

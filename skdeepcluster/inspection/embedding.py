@@ -232,7 +232,7 @@ def _project(
     if Z.shape[1] == 1:  # what projects asks for two columns
         Z = np.column_stack([Z, np.zeros_like(Z)])
     if method == "pca":
-        pca = PCA(2, random_state=random_state)
+        pca = PCA(2, random_state=random_state).set_output(transform="default")
         with np.errstate(invalid="ignore"):  # of an embedding without any variance
             points = pca.fit_transform(Z)
         shares = np.nan_to_num(pca.explained_variance_ratio_)
@@ -242,7 +242,8 @@ def _project(
         return points, (first, second)
     if method == "tsne":
         perplexity = min(_PERPLEXITY, (len(Z) - 1) / 3)
-        points = TSNE(perplexity=perplexity, random_state=random_state).fit_transform(Z)
+        tsne = TSNE(perplexity=perplexity, random_state=random_state)
+        points = tsne.set_output(transform="default").fit_transform(Z)
         return points, ("t-SNE 1", "t-SNE 2")
     try:
         from umap import UMAP

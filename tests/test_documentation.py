@@ -32,7 +32,7 @@ def defined(module):
         for name, value in vars(module).items()
         if not name.startswith("_")
         and (inspect.isfunction(value) or inspect.isclass(value))
-        and value.__module__ == module.__name__
+        and value.__module__.startswith(module.__name__)
     }
 
 

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 import torch
 from _instances import ESTIMATORS, digits, small
 from matplotlib.offsetbox import AnnotationBbox
+from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -235,6 +236,45 @@ def test_frames(iris, display, frame):
         assert list(drawn.feature_names) == list(X.columns)
     else:
         assert len(drawn.points) == len(X)
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_displays_draw_the_same_where_the_user_wants_frames(images, frames, method):
+    model, (X, _) = images[DCEC], digits()
+    drawn = [_drawn_values(model, X, method)]
+    with config_context(transform_output=frames):
+        drawn.append(_drawn_values(model, X, method))
+    for expected, values in zip(*drawn, strict=True):
+        assert isinstance(values, np.ndarray)
+        np.testing.assert_array_equal(values, expected)
+
+
+def _drawn_values(model, X, method):
+    embedding = EmbeddingDisplay.from_estimator(model, X, method=method, random_state=0)
+    gallery = ClusterGalleryDisplay.from_estimator(model, X)
+    decoded = ReconstructionDisplay.from_estimator(model, X, random_state=0)
+    return [
+        embedding.points,
+        embedding.labels,
+        gallery.profiles,
+        np.concatenate(gallery.most_typical_index),
+        decoded.reconstructions,
+        decoded.prototypes,
+    ]
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+@pytest.mark.parametrize("display", OF_SAMPLES, ids=lambda d: d.__name__)
+def test_a_pipeline_whose_steps_return_frames(iris, frames, display):
+    X, _ = iris
+    with config_context(transform_output=frames):
+        model = small(DMAE, n_clusters=3, architecture=None, random_state=0)
+        drawn = display.from_estimator(make_pipeline(StandardScaler(), model).fit(X), X)
+    if display is not EmbeddingDisplay:
+        assert list(drawn.feature_names) == list(X.columns)
+    else:
+        np.testing.assert_array_equal(drawn.labels, model.labels_)
 
 
 def test_a_pipeline_is_its_last_step_on_what_the_others_give(texts):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
@@ -120,6 +122,28 @@ def test_equal_sparse_samples_have_neighbours(width):
     _, graph = input_graph(sparse_rows(np.full((12, width), 3.0)), np.random.RandomState(0))
     assert graph.shape == (12, 12)
     assert (graph.sum(axis=0) >= 5).all()
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+@pytest.mark.parametrize("many_rows", [20_000, 60])
+def test_wide_sparse_samples_are_arrays_where_the_user_wants_frames(monkeypatch, frames, many_rows):
+    monkeypatch.setattr(neighbors, "MANY_ROWS", many_rows)
+    rows = sparse_rows(np.random.default_rng(0).normal(size=(150, 90)).astype(np.float32))
+    expected = rows_as_features(rows, np.arange(150), np.random.RandomState(0))
+    with config_context(transform_output=frames):
+        features = rows_as_features(rows, np.arange(150), np.random.RandomState(0))
+    assert isinstance(features, np.ndarray)
+    np.testing.assert_array_equal(features, expected)
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+def test_a_spectral_start_of_wide_sparse_samples_where_the_user_wants_frames(frames):
+    X = sp.random_array((60, 80), density=0.2, format="csr", rng=0)
+    model = DCEC(3, init="spectral", hidden_units=(8,), n_init=1, random_state=0)
+    model.set_params(pretrain_epochs=1, max_epochs=1)
+    expected = clone(model).fit(X).labels_
+    with config_context(transform_output=frames):
+        np.testing.assert_array_equal(model.fit(X).labels_, expected)
 
 
 @pytest.mark.parametrize("n_nodes", [10_000, 60])

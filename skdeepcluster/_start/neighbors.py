@@ -48,6 +48,7 @@ def rows_as_features(
         return rows.X[part].multiply(rows.scaler.factor).tocsr()
 
     svd = TruncatedSVD(min(_SPARSE_WIDTH, len(index) - 1), random_state=random_state)
+    svd.set_output(transform="default")  # arrays, whatever the user's global setting is
     with np.errstate(invalid="ignore"):  # the share of the variance that samples without one have
         if len(index) <= MANY_ROWS:
             reduced: np.ndarray = svd.fit_transform(scaled(index))

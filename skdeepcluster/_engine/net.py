@@ -2,47 +2,18 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from .._data.rows import Rows
+from .callbacks import check_callbacks as check_callbacks
+from .callbacks import noting_ctrl_c
 from .phases import Batch, Phase, Run, Step
-
-
-def check_callbacks(callbacks: Sequence[Any] | None) -> list[Any]:
-    """The parameter ``callbacks`` of the estimators as a list, refused where skorch would fail.
-
-    Parameters
-    ----------
-    callbacks : sequence or None
-        Callbacks of skorch, classes of such, or pairs of a name and either.
-
-    Returns
-    -------
-    callbacks : list
-
-    Raises
-    ------
-    ValueError
-        If an item is none of these.
-    """
-    for item in callbacks or ():
-        named = isinstance(item, tuple | list) and len(item) == 2
-        callback = item[1] if named else item
-        kind = callback if isinstance(callback, type) else type(callback)
-        if not issubclass(kind, Callback):
-            raise ValueError(
-                f"callbacks holds {item!r}, which is no callback of skorch. Each item is an "
-                "instance or a subclass of skorch.callbacks.Callback, or a pair (name, callback): "
-                "derive a callback of yours from that class."
-            )
-    return list(callbacks or ())
 
 
 class ShuffledBatches:
@@ -103,6 +74,7 @@ class PhaseNet(NeuralNet):
             run.module,
             criterion=nn.Identity,
             lr=phase.learning_rate,
+            batch_size=iterator.batch_size,  # for ProgressBar
             train_split=None,
             callbacks=callbacks,
             verbose=0,
@@ -115,7 +87,8 @@ class PhaseNet(NeuralNet):
         self.updates_ = 0
         self.stopped_ = False  # by a callback, as skorch's EarlyStopping
         self.losses_: dict[str, list[Tensor]] = {}
-        self.means_: dict[str, float] = {}  # of each loss in the last epoch
+        self.means_: dict[str, float] = {}  # of each loss in the last epoch that had it
+        self.best_ = math.inf  # train_loss
         self._turns = [s for s in phase.steps for _ in range(s.repeat)]
 
     @property
@@ -150,11 +123,11 @@ class PhaseNet(NeuralNet):
             step.name: {str(n): s for n, s in self.optimizer_of(step).state_dict()["state"].items()}
             for step in self.phase.steps
         }
-        return {"updates": self.updates_, "optimizers": optimizers}
+        return {"updates": self.updates_, "means": dict(self.means_), "optimizers": optimizers}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state that :meth:`state` gave."""
-        self.updates_ = state["updates"]
+        """Resume from a state that :meth:`state` gave."""
+        self.updates_, self.means_ = state["updates"], dict(state["means"])
         for step in self.phase.steps:
             optimizer = self.optimizer_of(step)
             moments = {int(n): s for n, s in state["optimizers"][step.name].items()}
@@ -162,29 +135,48 @@ class PhaseNet(NeuralNet):
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks; one that stops training at the end of an epoch ends the phase."""
-        if method_name == "on_epoch_end":
-            means = {name: torch.stack(values).mean() for name, values in self.losses_.items()}
-            self.run.processes.average(means.values())
-            self.means_ = {name: float(mean) for name, mean in means.items()}
-            self.losses_ = {}
-            for name, value in self.means_.items():
-                self.history.record(name, value)
-            self.history.record("train_loss", math.fsum(self.means_.values()))
-        try:
+        if method_name != "on_epoch_end":
             super().notify(method_name, **cb_kwargs)
-        except KeyboardInterrupt:
-            # how skorch's callbacks say stop; elsewhere it is the user
-            if method_name != "on_epoch_end":
+            return
+        self._record_losses()
+        with noting_ctrl_c() as pressed:
+            try:
+                super().notify(method_name, **cb_kwargs)
+            except KeyboardInterrupt:
+                if pressed:
+                    raise
+                # skorch's callbacks stop training in this way; before each step had its turn,
+                # there is no train_loss to stop by
+                self.stopped_ = self._had_all_turns
+            except Exception as error:
+                if "not found in history" in str(error):
+                    error.add_note(
+                        f"Phase '{self.phase.name}' records {', '.join(self.means_)} and their "
+                        "sum, train_loss, which every phase has: monitor='train_loss'."
+                    )
                 raise
-            self.stopped_ = True
-        except KeyError as error:
-            if method_name != "on_epoch_end" or "not found in history" not in str(error):
-                raise
-            raise ValueError(
-                f"A callback asks for what this phase does not have: {error}. Phase "
-                f"'{self.phase.name}' has train_loss, the sum, and {', '.join(self.means_)}: pass "
-                "for instance EarlyStopping(monitor='train_loss')."
-            ) from error
+
+    @property
+    def _had_all_turns(self) -> bool:
+        return self.updates_ > len(self._turns) - self.phase.steps[-1].repeat
+
+    def _record_losses(self) -> None:
+        """The mean of each loss, and their sum, which epochs without a turn of a step share.
+
+        Steps take turns across epochs, so an epoch of few batches may lack some losses. These keep
+        the mean of the last epoch that had them: sums of other losses would not be comparable.
+        """
+        means = {name: torch.stack(values).mean() for name, values in self.losses_.items()}
+        self.run.processes.average(means.values())
+        self.means_ |= {name: float(mean) for name, mean in means.items()}
+        self.losses_ = {}
+        for name, value in self.means_.items():
+            self.history.record(name, value)
+        total = math.fsum(self.means_.values()) if self._had_all_turns else math.nan
+        self.history.record("train_loss", total)
+        self.history.record("train_loss_best", total < self.best_)
+        if total < self.best_:
+            self.best_ = total
 
     def get_dataset(self, X: Rows, y: None = None) -> Rows:
         """The samples as they are: they batch themselves."""

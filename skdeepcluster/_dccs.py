@@ -72,211 +72,190 @@ _DROPPED = 0.2  # share of the words of a text that a view leaves out
 
 
 class DCCS(BaseDeepClusterer):
-    """Deep clustering with a category and a style.
+    """Cluster images into groups of similar size, with labels that the network predicts itself.
 
-    An encoder maps a sample to a category, the softmax of `n_clusters` logits, and a style. A
-    critic draws the distribution of both over all samples towards a prior of even one-hot
-    categories and small Gaussian styles, a discriminator keeps them telling of the sample, and the
-    category must be the same for all views of a sample. The cluster is the largest category.
+    An encoder maps a sample to a category (the softmax of `n_clusters` logits) and a style. Three
+    losses train it. A critic draws the distribution of category and style over all samples towards
+    a prior of equally likely one-hot categories and small Gaussian styles. A discriminator keeps
+    both informative about the sample. The category must be the same for all views of a sample. The
+    cluster is the category with the largest probability.
 
-    For images, above all; for photographs with ``architecture="resnet", augmentation="photo",
-    augmentation_weight=4`` on a GPU, or as vectors, by the features of a pretrained network (the
-    authors take ``hidden_units=(500, 500, 2000)``). Change `augmentation` first, which says
-    what clusters may not depend on, then `cluster_prior` where clusters are of unlike size, and
-    the two budgets, `pretrain_epochs` and `max_epochs`.
+    Start with the parameters that describe your data: `augmentation` says what the clusters must
+    not depend on, and `cluster_prior` helps if the sizes of the clusters are different. Then change
+    the two budgets, `pretrain_epochs` and `max_epochs`. For photographs, use
+    ``architecture="resnet", augmentation="photo", augmentation_weight=4`` on a GPU, or cluster the
+    features of a pretrained network as vectors. For those the authors take (500, 500, 2000) as
+    `hidden_units`.
+
+    Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
     Parameters
     ----------
     n_clusters : int, default=4
         Number of clusters, at least 1.
 
-    n_components : "auto" or int, default="auto"
-        Width of the style; the embedding is the `n_clusters` of the category wider. "auto" is 50,
-        or the number of features where that is less, but not under 10.
-
     mutual_information : {"discriminator", "decoder"} or None, default="discriminator"
-        What keeps the embedding telling of the sample: a discriminator of pairs that belong
-        together, by the features of the encoder's last but one map (or the sample itself where
-        there is none), or a decoder. None leaves it out. A decoder is trained in
-        any case, for inverse_transform.
+        How the mutual information of samples and embeddings is estimated. "discriminator" tells
+        true pairs of the encoder's features and the embedding from false pairs; "decoder"
+        reconstructs the sample. None leaves it out.
 
     information_weight : float, default=0.5
-        Weight of the mutual information, the paper's beta_MI; its decoder has 5.
+        Weight of the mutual information.
 
     adversarial_weight : float, default=1.0
-        Weight of the distance from the prior, the paper's beta_Adv. 0 trains no critic.
+        Weight of the distance from the prior. 0 trains no critic.
 
     augmentation_weight : float, default=2.0
-        Weight of the divergence between the categories of two views, the paper's beta_Aug.
+        Weight of the divergence between the categories of two views.
 
     balance_weight : float, default=1.0
-        Weight of minus the mutual information of sample and category: the divergence of the mean
-        category from the prior, plus the mean entropy of a category. The paper has no such term.
+        Weight of the balance term, which the paper does not have. It draws the mean category to
+        the prior and makes each category certain.
 
     gradient_penalty : float, default=10.0
-        Weight of the penalty on the critic's slope, the paper's lambda.
+        Weight of the penalty on the critic's slope.
 
     n_critic : int, default=4
-        Updates of the critic for each one of the encoder, on batches of their own.
+        Updates of the critic for each update of the encoder. Each uses a batch of its own.
 
     critic_units : tuple of int, default=(256, 128)
         Widths of the hidden layers of critic and discriminator; the paper's are (1024, 512).
 
     cluster_prior : {"uniform", "estimated"} or array-like of shape (n_clusters,), \
             default="uniform"
-        Probabilities of the categories in the prior. "estimated" takes the mean category of all
-        samples, ten times in the clustering phase. An array says that of cluster 0, 1, ...
+        Probabilities of the categories in the prior, which sum to 1. "estimated" takes the mean
+        category of all samples, ten times in the clustering phase. In an array, the first entry
+        is the probability of cluster 0.
 
     n_neighbors : int, default=5
-        Where nothing is augmented, and for vectors in any case, half of the views are of one of so
-        many nearest neighbours of the sample; of less where clusters of even size have less.
-
-    preprocessing : {"auto", "grayscale", "sobel"} or None, default="auto"
-        What "conv" and "resnet" do to an image first. "auto" and "grayscale" gray images of three
-        channels, "sobel" takes the two derivatives of the gray image.
-
-    architecture : {"auto", "mlp", "conv", "resnet"}, tuple or callable, default="auto"
-        The encoder. "conv" is the paper's for 28 x 28 pixels, half as wide, for images of any
-        size; "resnet" the paper's for 32 x 32 and 96 x 96, which needs a GPU. "mlp" is dense.
-        "auto" is "conv" for images, "mlp" for vectors. The decoder is dense. A tuple of
-        two ``torch.nn.Module`` is the encoder, mapping samples to
-        ``(n_samples, n_clusters + n_components)``, logits of the category first, and the
-        decoder; both are copied. A callable gets the shape of a sample and that width, and returns
-        such a tuple.
-
-    hidden_units : "auto" or tuple of int, default="auto"
-        Widths of the encoder's hidden layers where the architecture is "mlp", which are
-        normalised over the batch; the decoder mirrors them. "auto" is ``(512, 256)``, the first
-        less for data of more than 7812 features. Other architectures do not read it.
+        Number of nearest neighbours of a sample. For vectors, and for images if nothing is
+        augmented, half of the views of a sample are views of one of them.
 
     image_shape : tuple of int, default=None
-        Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat
-        rows hold. Samples of shape (n_samples, channels, height, width) need none.
+        Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
+        hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
-        How samples are scaled inside, fixed in fit. "global" divides all features by one
-        number, so that their mean variance is 1, after subtracting each feature's mean (the
-        least value, for images). "standard" gives every feature mean 0 and variance 1.
-        "none" leaves the samples alone. "auto" is "standard" for vectors whose features
-        are of unlike scale (a quarter of the features that vary span less than a tenth of
-        the widest one's range), "global" for the rest, for sparse samples and for images.
+        How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
+        columns have very different ranges, else "global": one factor for all columns.
 
     augmentation : {"auto", "affine", "crop", "photo", "masking", "swap", "adversarial"}, \
             callable or None, default="auto"
-        Random changes that make views of a sample. Of images: "crop"
-        (:func:`skdeepcluster.augment.random_crop`), "photo"
-        (:func:`skdeepcluster.augment.random_photo`: with mirror images and colours in any order)
-        and "affine", that of :class:`DCEC`. Of vectors: "swap" takes a tenth of
-        the features from other samples, "masking" sets a fifth of the entries to 0, and
-        "adversarial" goes a quarter of the way to the 10th neighbour in the direction that changes
-        the category most [2]_. "auto" is "crop" for images, "masking" for bags of words
-        (vectors with less than 5 % of the entries not 0), else "swap". A callable maps a
-        float tensor of scaled samples, shape ``(batch, *sample_shape)``, to one of the same
-        shape; a random transform of ``torchvision.transforms.v2`` does.
+        Random changes that must not change the cluster of a sample. "auto" is "crop" for images,
+        "masking" for bags of words, else "swap". "photo" is for photographs, "adversarial" [2]_
+        for vectors.
+
+    n_components : "auto" or int, default="auto"
+        Number of features that the encoder learns. They are the style; the embedding also has the
+        `n_clusters` columns of the category. "auto" is 50, or the number of features of X if that
+        is less, but at least 10.
+
+    architecture : {"auto", "mlp", "conv", "resnet"}, tuple or callable, default="auto"
+        The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv"
+        and "resnet" are the paper's, for 28 x 28 and for more pixels; "resnet" needs a GPU. "auto"
+        is "conv" for images, else "mlp".
+
+    hidden_units : "auto" or tuple of int, default="auto"
+        Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is
+        ``(512, 256)``, with a smaller first layer above 7812 features.
+
+    preprocessing : {"auto", "grayscale", "sobel"} or None, default="auto"
+        What "conv" and "resnet" do to an image first. "auto" and "grayscale" turn three channels
+        into one gray channel, "sobel" takes the two derivatives of the gray image.
 
     init : {"auto", "graph", "k-means", "spectral"} or None, default="auto"
-        What the categories imitate first. None is the paper's: nothing; then there is no
-        pretraining. The others are partitions of the samples by the encoder when pretrained, as
-        in :class:`DualAESpectral`: "k-means" on the embedding, "graph" the better, by the
-        normalised cut of the 5-nearest-neighbour graph of the samples, of this and k-means on
-        embeddings that are smoothed over their neighbour graph, "spectral" spectral
-        clustering of at most 2000 samples. "auto" is "spectral" for vectors, "graph" for images
-        and bags of words.
-
-    pretrain_epochs : "auto" or int, default="auto"
-        Epochs of the encoder alone, which learns to tell the view of a sample from those of
-        others. "auto" is as many as make 600 batches, an epoch of less than 3 batches counted
-        as 3; a quarter as many follow, in which it learns the partition. Without `init`, the epochs
-        of each of several starts, and "auto" is 400 updates of the encoder.
-
-    max_epochs : "auto" or int, default="auto"
-        Most epochs of the clustering phase. "auto" is as many as make 400 updates of the encoder,
-        each of which takes ``n_critic + 1`` batches, counted in the same way.
-
-    batch_size : int, default=128
-        Samples a batch, at least 2. An epoch leaves out the samples, other ones each
-        time, that do not fill one.
-
-    learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam in pretraining; in the clustering phase, where the betas are
-        (0.5, 0.9), a sixth of it for encoder and critic: the paper's 1e-4 is 6e-4 here. "auto"
-        is 3e-3, for bags of words 1e-3.
-
-    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
-        "annealed" is one cycle in pretraining, and half a cosine later.
+        The partition that training starts from. "auto" is "spectral" for vectors, "graph" for
+        images and bags of words. None, the paper's, starts from random weights without a
+        partition and without pretraining.
 
     n_init : int, default=1
-        Starts from new random weights, each through all phases but the last. The last
-        goes on from the start whose clusters cut the neighbour graph of the samples least, of
-        bags of words from the one of the smallest loss; labels `y` play no part.
+        Number of starts from new random weights. The best one, chosen without labels, is
+        trained to the end.
+
+    pretrain_epochs : "auto" or int, default="auto"
+        Epochs of pretraining. "auto" is enough epochs for about 600 batches. A quarter as many
+        epochs follow, in which the encoder learns the start partition.
+
+    max_epochs : "auto" or int, default="auto"
+        Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
+        for about 400 updates of the encoder, of ``n_critic + 1`` batches each.
+
+    batch_size : int, default=128
+        Number of samples in a batch, at least 2.
+
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3. An annealed
+        clustering phase starts at a sixth of it.
+
+    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
+        "annealed" lets the learning rate rise and fall within a phase, "constant" keeps the
+        same rate in all phases.
 
     tol : float, default=1e-3
-        The clustering phase ends when less than this share of the labels, and less than .05 of the
-        Wasserstein distance, changed between two looks at all samples, but not before its 100th
-        batch.
-
-    device : str or torch.device, default="auto"
-        Where to train: "auto" is cuda, then mps, then cpu. "accelerate" shares each batch between
-        the processes that a launcher started, see the user guide on large data.
+        The clustering phase ends when less than this share of the labels changed between two
+        checks, but not before its 100th batch.
 
     precision : {"auto", "32", "bf16"}, default="auto"
-        "bf16" multiplies matrices in bfloat16 while training; critic, losses and all of
-        inference stay in float32. "auto" does so where the hardware does, but on CPU not for
-        convolutions of a network of yours or of images under 5 pixels a side, which torch 2.13
-        gets wrong.
+        "bf16" multiplies matrices in bfloat16 while training, "32" in float32. "auto" is
+        "bf16" if the hardware supports it. Inference is always in float32.
 
-    warm_start : bool, default=False
-        Whether fit goes on with the clustering phase from the last fit's state.
+    device : str or torch.device, default="auto"
+        Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
+        between the processes that a launcher started, see :doc:`/large_data`.
 
     memory : str or joblib.Memory, default=None
-        Where to keep pretrained networks. A fit on the same samples, with the same
-        parameters of pretraining and the same int `random_state`, takes its network from
-        there: a grid search over the weights pretrains once a fold.
+        Folder for pretrained networks. A later fit with the same samples, pretraining and int
+        `random_state` takes its network from there.
 
     checkpoint : str or path-like, default=None
-        Directory for the state of an unfinished fit, written every 10 seconds or more. After a
-        crash, or after Ctrl-C, the same fit on the same samples goes on from there, and on CPU ends
-        as if nothing had been. A fit that ends removes its file; those of a grid search may
-        share a directory. Needs an int `random_state` and safetensors. The state of `callbacks` is
-        not kept: keep them the same. partial_fit, and fit with `warm_start`, keep nothing where
-        they go on from a fitted state.
+        Folder for the state of an unfinished fit. The same fit, started again, resumes there.
+        It needs an int `random_state` and safetensors.
 
     callbacks : list of skorch callbacks, default=None
-        Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
-        stops training, as skorch's EarlyStopping, ends the phase. A phase taken from
-        `memory` calls none.
+        Called during training with the :class:`skorch.NeuralNet` of the phase. A callback that
+        stops training ends the phase.
+
+    warm_start : bool, default=False
+        Whether fit continues the clustering phase from the state of the last fit.
 
     verbose : {0, 1, 2}, default=0
-        0 is silent, 1 shows a progress bar, 2 writes a line an epoch.
+        0 is silent, 1 shows a progress bar, 2 writes one line for each epoch.
 
     random_state : int, RandomState instance or None, default=None
-        Pass an int for results that repeat, at an equal number of threads.
+        Pass an int for results that repeat with the same number of threads.
 
     Attributes
     ----------
     labels_ : ndarray of shape (n_samples,), int32
-        Cluster of each training sample; what predict says of it.
+        Cluster of each training sample, equal to ``predict(X)`` on the training samples.
 
-    cluster_centers_ : ndarray of shape (n_clusters, n_clusters + n_components)
-        Mean embedding of each cluster. ``inverse_transform(cluster_centers_)`` shows them in the
-        units of the samples.
+    cluster_centers_ : ndarray of shape (n_clusters, width of the embedding)
+        Centers of the clusters in the embedding. ``inverse_transform(cluster_centers_)`` decodes
+        them into the units of the samples.
 
     module_ : torch.nn.Module
-        The trained network; ``module_(x)`` gives embedding and category of scaled samples.
+        The trained network. ``module_(x)`` returns the embedding and the soft assignment of
+        scaled samples, with clusters numbered as in ``labels_``.
+
+    settings_ : dict
+        What the fit did: every parameter with "auto" resolved, and the kind, number and shape
+        of the samples.
 
     history_ : list of dict
-        A row for each epoch of the start that was kept and of the last phase: "phase",
-        "epoch", the mean of each loss as it enters the objective, and where all samples were
-        looked at "label_change" (share of labels), "cluster_sizes", "wasserstein" (the critic's
-        estimate of the distance from the prior) and "wasserstein_change", nan and None elsewhere;
-        "collapsed" where training stopped for that. The mean entropy of a category, in nats, is
-        "confidence" over `balance_weight`. ``pandas.DataFrame(history_)`` is a table.
+        One row for each epoch of the start that was kept and of the last phase: "phase",
+        "epoch", the mean of each weighted loss, "label_change" (share of the labels) and
+        "cluster_sizes" (numbered as in ``labels_``). The last two are nan and None in an epoch
+        that does not check the labels. "collapsed" is there if a collapse ended training.
+        ``pandas.DataFrame(history_)`` is a table.
+        "wasserstein" (the critic's estimate of the distance from the prior) and
+        "wasserstein_change" are there if the labels were checked. Divided by `balance_weight`,
+        "confidence" is the mean entropy of a category, in nats.
 
     n_iter_ : int
-        Number of those epochs, of all phases.
+        Number of rows of ``history_``, which counts the epochs of all phases.
 
     converged_ : bool
-        Whether the stop rule (`tol`) ended the clustering phase.
+        Whether `tol` ended the clustering phase.
 
     image_shape_ : tuple of 3 ints or None
         Channels, height and width of the samples, None for vectors.
@@ -285,7 +264,7 @@ class DCCS(BaseDeepClusterer):
         Number of features seen in fit.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where all are strings.
+        Names of the features, if all are strings.
 
     See Also
     --------
@@ -294,30 +273,36 @@ class DCCS(BaseDeepClusterer):
     Notes
     -----
     ``DCCS(n_clusters, **DCCS.PAPER)`` is the paper's method for gray images of 28 x 28 pixels
-    scaled to [-1, 1], with the authors' 3000 epochs; set ``max_epochs`` to what you can wait for.
-    The rows of its table 5 in the same terms: without MI ``mutual_information=None``, without Aug
-    ``augmentation_weight=0``. As in the authors' code, the mutual information is averaged over both
-    kinds of pairs, half of equation 6, and the pairs that do not belong together are of neighbours
-    in the batch, so that none is of a sample with itself.
+    scaled to [-1, 1], with the authors' 3000 epochs; set ``max_epochs`` to the time that you have.
+    The paper's beta_MI is `information_weight` (5 for a decoder), beta_Adv is `adversarial_weight`,
+    beta_Aug is `augmentation_weight` and lambda is `gradient_penalty`. The rows of its table 5:
+    without MI is ``mutual_information=None``, without Aug is ``augmentation_weight=0``. As in the
+    authors' code, the mutual information is averaged over both kinds of pairs, which is half of
+    equation 6, and a false pair takes its embedding from the neighbour in the batch, so that no
+    sample is paired with itself.
 
-    What departs from the paper, because it measured better in the time of a laptop: pretraining, a
-    partition that the categories start from and styles that are directions, all of the length that
-    is the likeliest by the prior (`init`), and the balance term.
+    These parts differ from the paper because they measured better in the time of a laptop: the
+    pretraining, the partition that the categories start from, styles that are directions with the
+    most likely length under the prior (all three with `init`), and the balance term.
 
-    ``transform`` gives category and style side by side: with ``Z = transform(X)`` the category is
-    ``Z[:, :n_clusters]``, as predict_proba has it where no cluster is empty, and the style is the
-    rest.
+    ``transform`` gives category and style side by side. With ``Z = transform(X)`` the category is
+    ``Z[:, :n_clusters]``, equal to predict_proba if no cluster is empty; the other columns are the
+    style. The discriminator sees the features of the encoder's last map but one, or the sample
+    itself if there is no such map. A decoder is always trained, for inverse_transform.
 
-    score is minus the critic's estimate of the Wasserstein distance from the prior, less the
-    weighted entropy of the category: mutual information and views need other samples. A critic of
-    another fit has a scale of its own, so to choose parameters give GridSearchCV a ``scoring``.
+    score is minus the critic's estimate of the Wasserstein distance from the prior, minus the
+    weighted entropy of the category; mutual information and views need other samples. The critic of
+    another fit has another scale: to choose parameters, give GridSearchCV a ``scoring``.
 
-    A prior of even categories makes clusters of like size. Where they are not, pass their
-    shares as `cluster_prior`, or "estimated".
+    A prior of equally likely categories makes clusters of similar size. If the sizes are different,
+    pass the shares as `cluster_prior`, or "estimated". In the clustering phase Adam has the betas
+    (0.5, 0.9), and `tol` also waits until the Wasserstein distance changes by less than .05.
 
-    Clusters that are empty after training, or that die in it, raise a
-    :class:`~sklearn.exceptions.ConvergenceWarning`; training that diverges raises
-    :class:`FloatingPointError`.
+    A cluster that is empty after training, or becomes empty during it, gives a
+    :class:`~sklearn.exceptions.ConvergenceWarning`. Training that diverges raises
+    :class:`FloatingPointError`. Ctrl-C ends the fit and leaves a fitted estimator, with the state
+    of the last finished epoch. Torch's global random generator is touched only for networks or
+    functions of yours; without them, fits in threads repeat too.
 
     References
     ----------

@@ -28,174 +28,146 @@ from .nn import ClusteringAutoencoder, StudentTAssignment
 
 
 class DCEC(BaseDeepClusterer):
-    """Deep convolutional embedded clustering.
+    """Cluster texts, images or vectors into groups that are round in a learned embedding.
 
-    An autoencoder embeds the samples, a start partition of the embedding gives cluster
-    centers, and then network and centers are trained together: the reconstruction keeps
-    the embedding honest while a self-sharpening target draws samples to their centers.
+    An autoencoder embeds the samples. A start partition of the embedding gives the cluster centers.
+    Then network and centers are trained together: one loss draws samples to their centers, and the
+    reconstruction keeps the embedding close to the data.
 
-    Change first what says what the samples are: `image_shape` for images in flat rows, and
-    `augmentation` where turned or sheared images would be of another cluster, or where you know
-    changes that leave a vector in its cluster. Then `n_init`, where values of `random_state`
-    disagree, and `pretrain_epochs` and `max_epochs`, for time. `gamma` comes after those.
+    Start with the parameters that describe your data: `image_shape` if flat rows hold images, and
+    `augmentation` if rotated or sheared images belong to another cluster, or if you know changes
+    that leave a vector in its cluster. If results differ between values of `random_state`, raise
+    `n_init`. To save time, lower `pretrain_epochs` and `max_epochs`. `gamma` comes last.
+
+    Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
     Parameters
     ----------
     n_clusters : int, default=4
         Number of clusters, at least 1.
 
-    n_components : "auto" or int, default="auto"
-        Width of the embedding. The paper says "the number of clusters", its code says 10. "auto"
-        is 10, for bags of words the larger of the two.
-
     gamma : float, default=1.0
-        Weight of the clustering loss. The paper's 0.1 is for pixels in [0, 1]; with the
-        inputs scaled to unit variance the reconstruction loss is about 10 times larger.
-        Without reconstruction it only scales the loss.
+        Weight of the clustering loss. The paper's 0.1 is for pixels in [0, 1]; for inputs that
+        are scaled to unit variance the reconstruction loss is about 10 times larger.
 
     reconstruction_weight : float, default=1.0
-        Weight of the reconstruction loss while clustering. 0 gives DEC (DEC-conv with
-        ``architecture="conv"``); the decoder then stays as pretraining left it.
+        Weight of the reconstruction loss. It applies in the clustering phase only. 0 gives DEC,
+        whose decoder stays as pretraining left it.
 
     update_interval : int, default=1
-        Epochs between two updates of the target, and so between two looks at the stop rule.
-
-    architecture : {"auto", "mlp", "conv"}, tuple or callable, default="auto"
-        The autoencoder. "conv" is the paper's, for images of any size. "mlp" is that of DEC
-        and IDEC. "auto" is "conv" for images of more than 32 x 32 pixels and "mlp" for the
-        rest: on small images it was as accurate at a fraction of the time. A tuple of
-        two ``torch.nn.Module`` is the encoder, mapping samples to
-        ``(n_samples, n_components)``, and the decoder; both are copied. A callable gets
-        ``(sample_shape, n_components)`` and returns such a tuple.
-
-    hidden_units : "auto" or tuple of int, default="auto"
-        Widths of the encoder's hidden layers where the architecture is "mlp"; the decoder
-        mirrors them. "auto" is ``(512, 256)``, the first less for data of more than
-        7812 features. Other architectures do not read it.
+        Epochs between two updates of the target. Each update also checks `tol`.
 
     image_shape : tuple of int, default=None
-        Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat
-        rows hold. Samples of shape (n_samples, channels, height, width) need none.
+        Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
+        hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
-        How samples are scaled inside, fixed in fit. "global" divides all features by one
-        number, so that their mean variance is 1, after subtracting each feature's mean (the
-        least value, for images). "standard" gives every feature mean 0 and variance 1.
-        "none" leaves the samples alone. "auto" is "standard" for vectors whose features
-        are of unlike scale (a quarter of the features that vary span less than a tenth of
-        the widest one's range), "global" for the rest, for sparse samples and for images.
+        How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
+        columns have very different ranges, else "global": one factor for all columns.
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
-        Random changes that must not change the cluster. "affine" turns, shifts, scales and
-        shears images (:func:`skdeepcluster.augment.random_affine`, below 16 pixels a side
-        with less strength), "crop" crops, bends and relights them
-        (:func:`skdeepcluster.augment.random_crop`). "masking" sets half of the entries of
-        scaled samples to 0 while the autoencoder is pretrained, and only then. "auto" is
-        "affine" for images, "masking" for bags of words (vectors with less than 5 % of the
-        entries not 0), else None. A callable maps a float tensor of scaled samples, shape
-        ``(batch, *sample_shape)``, to one of the same shape.
+        Random changes that must not change the cluster of a sample. "auto" is "affine" for
+        images, "masking" for bags of words, else None.
+
+    n_components : "auto" or int, default="auto"
+        Number of features that the encoder learns. "auto" is 10, for bags of words the larger
+        of 10 and `n_clusters`.
+
+    architecture : {"auto", "mlp", "conv"}, tuple or callable, default="auto"
+        The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv"
+        is the paper's. "auto" is "conv" for images of more than 32 x 32 pixels, else "mlp".
+
+    hidden_units : "auto" or tuple of int, default="auto"
+        Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is
+        ``(512, 256)``, with a smaller first layer above 7812 features.
 
     init : {"auto", "overclustered", "graph", "k-means", "spectral"}, default="auto"
-        The start partition. "k-means" is the paper's: 20 runs of k-means on the embedding.
-        "graph" also tries k-means on the embeddings of all `n_init` starts, side by side and
-        smoothed over their neighbour graph, and takes the partition that cuts the 5-nearest-
-        neighbour graph of the samples least (normalised cut).
-        For bags of words, whose neighbours tell little, it is k-means on those embeddings side
-        by side, or on their directions: the one of which single starts agree more.
-        "overclustered" first trains a round with twice the clusters, as many epochs as make
-        600 batches, then does as "graph". "spectral" is spectral clustering of at most 2000
-        samples (the rest goes with the nearest of them), whatever the network sees: for curves
-        and sheets in few dimensions, as ``make_moons``, and a bad choice for images. "auto" is
-        "graph" for bags of words, else "overclustered".
-
-    pretrain_epochs : "auto" or int, default="auto"
-        Epochs of the autoencoder alone. "auto" is as many as make 2400 batches, an epoch of
-        less than 8 batches counted as 8.
-
-    max_epochs : "auto" or int, default="auto"
-        Most epochs of the clustering phase; 0 leaves the start partition as it is. "auto"
-        is as many as make 1000 batches, counted in the same way.
-
-    batch_size : int, default=256
-        Samples a batch, at least 2.
-
-    learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam, in every phase. "auto" is 3e-3, for bags of words 1e-3.
-
-    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
-        "annealed" is one cycle in pretraining and half a cosine down to 0 while clustering.
+        The partition that training starts from. "auto" is "graph" for bags of words, else
+        "overclustered". "spectral" is for curves and sheets; "k-means" is the paper's.
 
     n_init : int, default=2
-        Starts from new random weights, each through all phases but the last. The last
-        goes on from the start whose clusters cut the neighbour graph of the samples least;
-        labels `y` play no part. For bags of words it is the first, with the partition that
-        `init` takes from all.
+        Number of starts from new random weights. The best one, chosen without labels, is
+        trained to the end.
+
+    pretrain_epochs : "auto" or int, default="auto"
+        Epochs of pretraining. "auto" is enough epochs for about 2400 batches.
+
+    max_epochs : "auto" or int, default="auto"
+        Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
+        for about 1000 batches.
+
+    batch_size : int, default=256
+        Number of samples in a batch, at least 2.
+
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3.
+
+    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
+        "annealed" lets the learning rate rise and fall within a phase, "constant" keeps the
+        same rate in all phases.
 
     tol : float, default=1e-3
-        The clustering phase ends when less than this share of the labels changed between
-        two updates of the target, but not before its 100th batch.
-
-    device : str or torch.device, default="auto"
-        Where to train: "auto" is cuda, then mps, then cpu. "accelerate" shares each batch between
-        the processes that a launcher started, see the user guide on large data.
+        The clustering phase ends when less than this share of the labels changed between two
+        checks, but not before its 100th batch.
 
     precision : {"auto", "32", "bf16"}, default="auto"
-        "bf16" multiplies matrices in bfloat16 while training; losses, distances and all of
-        inference stay in float32. "auto" does so where the hardware does, but on CPU not for
-        convolutions of a network of yours or of images under 5 pixels a side, which torch 2.13
-        gets wrong.
+        "bf16" multiplies matrices in bfloat16 while training, "32" in float32. "auto" is
+        "bf16" if the hardware supports it. Inference is always in float32.
 
-    warm_start : bool, default=False
-        Whether fit goes on with the clustering phase from the last fit's state.
+    device : str or torch.device, default="auto"
+        Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
+        between the processes that a launcher started, see :doc:`/large_data`.
 
     memory : str or joblib.Memory, default=None
-        Where to keep pretrained networks. A fit on the same samples, with the same
-        parameters of pretraining and the same int `random_state`, takes its network from
-        there: a grid search over `gamma` pretrains once a fold.
+        Folder for pretrained networks. A later fit with the same samples, pretraining and int
+        `random_state` takes its network from there.
 
     checkpoint : str or path-like, default=None
-        Directory for the state of an unfinished fit, written every 10 seconds or more. After a
-        crash, or after Ctrl-C, the same fit on the same samples goes on from there, and on CPU ends
-        as if nothing had been. A fit that ends removes its file; those of a grid search may
-        share a directory. Needs an int `random_state` and safetensors. The state of `callbacks` is
-        not kept: keep them the same. partial_fit, and fit with `warm_start`, keep nothing where
-        they go on from a fitted state.
+        Folder for the state of an unfinished fit. The same fit, started again, resumes there.
+        It needs an int `random_state` and safetensors.
 
     callbacks : list of skorch callbacks, default=None
-        Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
-        stops training, as skorch's EarlyStopping, ends the phase. A phase taken from
-        `memory` calls none.
+        Called during training with the :class:`skorch.NeuralNet` of the phase. A callback that
+        stops training ends the phase.
+
+    warm_start : bool, default=False
+        Whether fit continues the clustering phase from the state of the last fit.
 
     verbose : {0, 1, 2}, default=0
-        0 is silent, 1 shows a progress bar, 2 writes a line an epoch.
+        0 is silent, 1 shows a progress bar, 2 writes one line for each epoch.
 
     random_state : int, RandomState instance or None, default=None
-        Pass an int for results that repeat, at an equal number of threads.
+        Pass an int for results that repeat with the same number of threads.
 
     Attributes
     ----------
     labels_ : ndarray of shape (n_samples,), int32
-        Cluster of each training sample; what predict says of it.
+        Cluster of each training sample, equal to ``predict(X)`` on the training samples.
 
-    cluster_centers_ : ndarray of shape (n_clusters, n_components)
-        Centers in the embedding. ``inverse_transform(cluster_centers_)`` shows them in the
-        units of the samples.
+    cluster_centers_ : ndarray of shape (n_clusters, width of the embedding)
+        Centers of the clusters in the embedding. ``inverse_transform(cluster_centers_)`` decodes
+        them into the units of the samples.
 
     module_ : torch.nn.Module
-        The trained network; ``module_(x)`` gives embedding and soft assignment of scaled
-        samples.
+        The trained network. ``module_(x)`` returns the embedding and the soft assignment of
+        scaled samples, with clusters numbered as in ``labels_``.
+
+    settings_ : dict
+        What the fit did: every parameter with "auto" resolved, and the kind, number and shape
+        of the samples.
 
     history_ : list of dict
-        A row for each epoch of the start that was kept and of the last phase: "phase",
-        "epoch", the mean of each loss as it enters the objective, "label_change" (share of
-        labels; nan in a row where the target was not updated), "cluster_sizes" (None there),
-        "collapsed" where training stopped for that. ``pandas.DataFrame(history_)`` is a table.
+        One row for each epoch of the start that was kept and of the last phase: "phase",
+        "epoch", the mean of each weighted loss, "label_change" (share of the labels) and
+        "cluster_sizes" (numbered as in ``labels_``). The last two are nan and None in an epoch
+        that does not check the labels. "collapsed" is there if a collapse ended training.
+        ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
-        Number of rows of ``history_``: epochs of all phases, not of the last one alone.
+        Number of rows of ``history_``, which counts the epochs of all phases.
 
     converged_ : bool
-        Whether the stop rule (`tol`) ended the clustering phase.
+        Whether `tol` ended the clustering phase.
 
     image_shape_ : tuple of 3 ints or None
         Channels, height and width of the samples, None for vectors.
@@ -204,39 +176,32 @@ class DCEC(BaseDeepClusterer):
         Number of features seen in fit.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where all are strings.
+        Names of the features, if all are strings.
 
     See Also
     --------
-    sklearn.cluster.KMeans : Enough where clusters are round in the space of the samples.
-    sklearn.cluster.SpectralClustering : Follows manifolds, but does not predict.
+    sklearn.cluster.KMeans : Good enough if clusters are round in the space of the samples.
+    sklearn.cluster.SpectralClustering : Follows curves and sheets, but does not predict.
 
     Notes
     -----
-    The paper's own protocol is ``DCEC(n_clusters, **DCEC.PAPER)`` on images with pixels in
-    [0, 1]. Its rows in the same terms: CAE + k-means adds ``max_epochs=0``, DEC-conv
-    ``reconstruction_weight=0, gamma=1``; IDEC is ``architecture="mlp",
-    hidden_units=(500, 500, 2000)`` and DEC both of these. ``augmentation="affine"`` is the
-    idea of DEC-DA [2]_.
+    The paper's own protocol is ``DCEC(n_clusters, **DCEC.PAPER)`` on images with pixels in [0, 1].
+    The other rows of the paper's tables [1]_ change a few of these parameters: CAE + k-means adds
+    ``max_epochs=0``, DEC-conv adds ``reconstruction_weight=0, gamma=1``, IDEC adds
+    ``architecture="mlp", hidden_units=(500, 500, 2000)``, and DEC adds both of the latter.
+    ``augmentation="affine"`` is the idea of DEC-DA [2]_.
 
-    Where paper and authors' code differ, this follows the code: reconstruction averaged
-    over pixels, divergence averaged over samples (equation 5), Adam in both phases. The paper
-    updates the target every 140 batches; here that is a number of epochs, 4 for sets of
-    10 000 samples.
+    Where the paper and its authors' code differ, this class follows the code: the reconstruction
+    error is averaged over pixels, the divergence over samples (equation 5), Adam trains both
+    phases, and the embedding has 10 features (the paper says `n_clusters`). The paper updates the
+    target every 140 batches. `update_interval` counts epochs: 4 is close to that for 10 000
+    samples.
 
-    Clusters that are empty after training, or that die in it, raise a
-    :class:`~sklearn.exceptions.ConvergenceWarning`; training that diverges raises
-    :class:`FloatingPointError`.
-
-    Ctrl-C ends the fit, not the program: the estimator is fitted, with the state of
-    the last finished epoch, and a ConvergenceWarning says so. A grid
-    search goes on with its next fit.
-
-    Where other jobs share the machine, one thread is faster than all:
-    ``torch.set_num_threads(1)``, or OMP_NUM_THREADS=1 in the environment.
-
-    Torch's global random generator is forked and reseeded during fit, so fits in threads
-    of one process disturb each other where a network of yours draws from it: use processes.
+    A cluster that is empty after training, or becomes empty during it, gives a
+    :class:`~sklearn.exceptions.ConvergenceWarning`. Training that diverges raises
+    :class:`FloatingPointError`. Ctrl-C ends the fit and leaves a fitted estimator, with the state
+    of the last finished epoch. Torch's global random generator is touched only for networks or
+    functions of yours; without them, fits in threads repeat too.
 
     References
     ----------

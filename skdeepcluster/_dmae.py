@@ -62,219 +62,198 @@ _TRANSLATION_INVARIANT = {"euclidean", "sqeuclidean", "manhattan", "minkowski"} 
 
 
 class DMAE(BaseDeepClusterer):
-    """Dissimilarity mixture autoencoder.
+    """Cluster periodic columns, angles, shares or texts by the dissimilarity that fits them.
 
-    A mixture whose components fall off with any dissimilarity, ``exp(-alpha d(z, center))``,
-    on the samples themselves or on the embedding of an autoencoder that is trained with it.
+    The clusters are the components of a mixture, ``exp(-alpha d(z, center))`` with any
+    dissimilarity ``d``. The mixture is fitted to the samples themselves, or to the embedding of an
+    autoencoder that is trained with it. ``partial_fit`` follows a stream of batches.
 
-    Change first what says what the samples are: `dissimilarity`, with ``architecture=None`` for a
-    few columns; with a network `image_shape` for images in flat rows, and `augmentation` where
-    turned or sheared images would be of another cluster. Then `n_init`, where values of
-    `random_state` disagree, and `alpha`, to see doubt in predict_proba. The weights come after
-    those.
+    Start with the parameters that describe your data: `dissimilarity`, with ``architecture=None``
+    for a few columns. With a network, these are `image_shape` if flat rows hold images, and
+    `augmentation` if rotated or sheared images belong to another cluster. If results differ between
+    values of `random_state`, raise `n_init`. Lower `alpha` to see doubt in predict_proba. The
+    weights come last.
+
+    Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
     Parameters
     ----------
     n_clusters : int, default=4
-        Number of components, at least 1.
+        Number of clusters, at least 1.
 
     dissimilarity : str or callable, default="mahalanobis"
-        Between embeddings and centers: a name of
+        How far a sample is from a center: a name from
         :func:`skdeepcluster.dissimilarities.names`, or a function of two tensors
         ``(..., m)`` that broadcasts them and returns ``(...)``.
 
     dissimilarity_params : dict, default=None
-        Parameters of the dissimilarity: ``p`` of "minkowski", ``normalizer`` of
-        "kullback_leibler" (those that take magnitudes refuse samples below 0 where there is no
-        network), ``period`` of "toroidal" (a number, or one a column, None where it
-        is not periodic; in the units of the samples), ``log_determinant`` of
-        "mahalanobis": True makes a component a Gaussian with its normaliser, False (the
-        default) keeps the determinants of the precisions equal.
+        Parameters of the dissimilarity: ``p`` of "minkowski"; ``normalizer`` of
+        "kullback_leibler"; ``period`` of "toroidal", in the units of the samples, one number or
+        one for each column (None for a column that is not periodic); ``log_determinant`` of
+        "mahalanobis". True makes each component a Gaussian with its normaliser, False (the
+        default) keeps the determinants of the precisions equal. Without a network the
+        normalizers "abs_sum" (the default), "softmax_abs" and "identity" refuse negative samples.
 
     alpha : "auto" or float, default="auto"
-        Inverse temperature of the responsibilities, positive. "auto" is 1000 over the median
-        gap between a sample's two smallest dissimilarities to the centers it starts from:
-        responsibilities are nearly one-hot. Pass a smaller one to see doubt in predict_proba.
+        Inverse temperature of the responsibilities, positive. "auto" is 1000 divided by the
+        median gap between the two smallest dissimilarities of a sample to the first centers:
+        responsibilities are nearly 0 or 1. A smaller value shows doubt in predict_proba.
 
     objective : {"expected", "nll", "paper"}, default="expected"
         "expected" is minus the expected complete log-likelihood (equation 8), with
-        responsibilities from an E-step on all samples once an epoch. "nll" is minus the
-        log-likelihood. "paper" is equation 12, the dissimilarity to averaged parameters;
-        it bounds equation 8 on the wrong side, and is zero for a sample anywhere between
-        centers. Each is divided by alpha.
+        responsibilities from an E-step on all samples once per epoch. "nll" is minus the
+        log-likelihood. "paper" is equation 12, the dissimilarity to averaged parameters. It
+        bounds equation 8 on the wrong side and is zero for a sample anywhere between centers.
+        Each is divided by alpha.
 
     clustering_weight : float, default=1.0
-        Weight of the objective, which is in units of the median dissimilarity to the
-        nearest center at the start.
+        Weight of the objective. Its unit is the median dissimilarity to the nearest center at
+        the start.
 
     prototype_weight : float, default=1.0
-        Weight of the reconstruction from the averaged centers, equation 17. It makes
-        ``inverse_transform(cluster_centers_)`` typical samples.
+        Weight of the reconstruction from averaged centers (equation 17). It makes
+        ``inverse_transform(cluster_centers_)`` look like typical samples.
 
     reconstruction_weight : float, default=1.0
-        Weight of the reconstruction from the embedding itself, which the paper does not
-        have: it keeps the embedding in place.
+        Weight of the reconstruction loss. It reconstructs from the embedding itself, which keeps
+        the embedding in place; the paper has no such term.
 
     train_encoder : bool, default=True
         Whether the autoencoder is trained with the mixture. False is the paper's AE+DMM.
 
-    n_components : "auto" or int, default="auto"
-        Width of the embedding, where there is a network. "auto" is 10, for bags of words
-        `n_clusters` where that is more.
-
-    architecture : {"auto", "mlp", "conv"}, tuple, callable or None, default="auto"
-        The autoencoder. "conv" is that of DCEC, for images of any size. "mlp" is that of the
-        paper. "auto" is "conv" for images of more than 32 x 32 pixels and "mlp" for the
-        rest. A tuple of two ``torch.nn.Module`` is the encoder, mapping samples to
-        ``(n_samples, n_components)``, and the decoder; both are copied. A callable gets
-        ``(sample_shape, n_components)`` and returns such a tuple. None is no network, the
-        paper's DMM: the embedding is the scaled samples. "toroidal" and "itakura_saito" need it.
-
-    hidden_units : "auto" or tuple of int, default="auto"
-        Widths of the encoder's hidden layers where the architecture is "mlp"; the decoder
-        mirrors them. "auto" is ``(512, 256)``, the first less for data of more than
-        7812 features; the paper's are ``(500, 500, 2000)``. Other architectures do not read it.
-
     image_shape : tuple of int, default=None
-        Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat
-        rows hold. Samples of shape (n_samples, channels, height, width) need none.
+        Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
+        hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
-        How samples are scaled inside, fixed in fit. "global" divides all features by one
-        number, so that their mean variance is 1, after subtracting each feature's mean (the
-        least value, for images). "standard" gives every feature mean 0 and variance 1.
-        "none" leaves the samples alone. "auto" is "standard" for vectors whose features
-        are of unlike scale, "global" for the rest; without a network it does not subtract the
-        mean where the dissimilarity sees angles, shares or signs, and is "none" for a callable.
+        How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
+        columns have very different ranges, else "global": one factor for all columns.
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
-        Random changes that must not change the cluster. "affine" turns, shifts, scales and
-        shears images (:func:`skdeepcluster.augment.random_affine`, below 16 pixels a side
-        with less strength), "crop" crops, bends and relights them
-        (:func:`skdeepcluster.augment.random_crop`). "masking" sets half of the entries of
-        scaled samples to 0 while the autoencoder is pretrained, and only then. "auto" is
-        "affine" for images, "masking" for bags of words (vectors with less than 5 % of the
-        entries not 0), else None. A callable maps a float tensor of scaled samples, shape
-        ``(batch, *sample_shape)``, to one of the same shape.
+        Random changes that must not change the cluster of a sample. "auto" is "affine" for
+        images, "masking" for bags of words, else None.
+
+    n_components : "auto" or int, default="auto"
+        Number of features that the encoder learns. "auto" is 10, for bags of words the larger
+        of 10 and `n_clusters`.
+
+    architecture : {"auto", "mlp", "conv"}, tuple, callable or None, default="auto"
+        The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "auto"
+        is "conv" for images of more than 32 x 32 pixels, else "mlp". None trains no network,
+        which "toroidal" and "itakura_saito" need: the embedding is the scaled samples.
+
+    hidden_units : "auto" or tuple of int, default="auto"
+        Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is
+        ``(512, 256)``, with a smaller first layer above 7812 features.
 
     init : {"auto", "overclustered", "graph", "k-means", "spectral", "seeded"}, default="auto"
-        The start partition. All but "seeded" are those of :class:`DCEC`, "auto" too where there
-        is a network. "seeded" takes samples that are far apart by the dissimilarity (the
-        Euclidean one for "mahalanobis"), as k-means++ does, the best of 20. "auto" without a
-        network is "k-means" for "mahalanobis", "euclidean" and "sqeuclidean", else "seeded".
-
-    pretrain_target : transformer, default=None
-        Features that the encoder is trained to reproduce, in the place of pretraining as an
-        autoencoder; the decoder is trained after it. The paper's networks for moons and circles
-        take ``RBFSampler(gamma, n_components=n_components)`` of scikit-learn. It is
-        cloned, sees all scaled samples as an array, and needs `fit_transform`; a `random_state`
-        that is None is drawn from that of the fit.
-
-    pretrain_epochs : "auto" or int, default="auto"
-        Epochs of the autoencoder alone. "auto" is as many as make 2400 batches, an epoch of
-        less than 8 batches counted as 8.
-
-    max_epochs : "auto" or int, default="auto"
-        Most epochs of the clustering phase; 0 leaves the start partition as it is. "auto"
-        is as many as make 600 batches, counted in the same way.
-
-    batch_size : int, default=256
-        Samples a batch, at least 2.
-
-    learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam, in every phase. "auto" is 3e-3, for a network on bags of
-        words 1e-3; ten times as much where only the mixture is
-        trained, a tenth in partial_fit where the network is too.
-
-    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
-        "annealed" is one cycle in pretraining and half a cosine down to 0 while clustering.
+        The partition that training starts from. "auto" is "graph" for bags of words, else
+        "overclustered"; without a network "k-means" if `dissimilarity` is "mahalanobis",
+        "euclidean" or "sqeuclidean", else "seeded".
 
     n_init : int, default=2
-        Starts from new random weights, each through all phases but the last. The last
-        goes on from the start whose clusters cut the neighbour graph of the samples least;
-        labels `y` play no part. For bags of words there is no such graph, see :class:`DCEC`.
-        Without a network there is one start, itself the best of 20, see `init`.
+        Number of starts from new random weights. The best one, chosen without labels, is
+        trained to the end.
+
+    pretrain_epochs : "auto" or int, default="auto"
+        Epochs of pretraining. "auto" is enough epochs for about 2400 batches.
+
+    pretrain_target : transformer, default=None
+        Pretrain the encoder to reproduce the features of this transformer, not to reconstruct;
+        the decoder is trained afterwards. The paper's networks for moons and circles take
+        ``RBFSampler(gamma, n_components=n_components)`` of scikit-learn. It is cloned, gets all
+        scaled samples as one array and needs `fit_transform`. If its `random_state` is None, a
+        seed is drawn from the `random_state` of the estimator.
+
+    max_epochs : "auto" or int, default="auto"
+        Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
+        for about 600 batches.
+
+    batch_size : int, default=256
+        Number of samples in a batch, at least 2.
+
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate of Adam. "auto" is 3e-3, for a network on bags of words 1e-3. The rate
+        is 10 times higher if only the mixture is trained; in partial_fit, a network is trained
+        with a tenth.
+
+    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
+        "annealed" lets the learning rate rise and fall within a phase, "constant" keeps the
+        same rate in all phases.
 
     tol : float, default=1e-3
-        The clustering phase ends when less than this share of the labels changed in an
-        epoch, but not before its 100th batch.
-
-    device : str or torch.device, default="auto"
-        Where to train: "auto" is cuda, then mps, then cpu. "accelerate" shares each batch between
-        the processes that a launcher started, see the user guide on large data.
+        The clustering phase ends when less than this share of the labels changed between two
+        checks, but not before its 100th batch.
 
     precision : {"auto", "32", "bf16"}, default="auto"
-        "bf16" multiplies matrices in bfloat16 while training; losses, dissimilarities and all
-        of inference stay in float32. "auto" does so where the hardware does, but on CPU not for
-        convolutions of a network of yours or of images under 5 pixels a side, which torch 2.13
-        gets wrong.
+        "bf16" multiplies matrices in bfloat16 while training, "32" in float32. "auto" is
+        "bf16" if the hardware supports it. Inference is always in float32.
 
-    warm_start : bool, default=False
-        Whether fit goes on with the clustering phase from the last fit's state.
+    device : str or torch.device, default="auto"
+        Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
+        between the processes that a launcher started, see :doc:`/large_data`.
 
     memory : str or joblib.Memory, default=None
-        Where to keep pretrained networks. A fit on the same samples, with the same
-        parameters of pretraining and the same int `random_state`, takes its network from
-        there: a grid search over `dissimilarity` pretrains once a fold. Give it a `scoring`: the
-        scores of two dissimilarities are not comparable.
+        Folder for pretrained networks. A later fit with the same samples, pretraining and int
+        `random_state` takes its network from there.
 
     checkpoint : str or path-like, default=None
-        Directory for the state of an unfinished fit, written every 10 seconds or more. After a
-        crash, or after Ctrl-C, the same fit on the same samples goes on from there, and on CPU ends
-        as if nothing had been. A fit that ends removes its file; those of a grid search may
-        share a directory. Needs an int `random_state` and safetensors. The state of `callbacks` is
-        not kept: keep them the same. partial_fit, and fit with `warm_start`, keep nothing where
-        they go on from a fitted state.
+        Folder for the state of an unfinished fit. The same fit, started again, resumes there.
+        It needs an int `random_state` and safetensors.
 
     callbacks : list of skorch callbacks, default=None
-        Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
-        stops training, as skorch's EarlyStopping, ends the phase. A phase taken from
-        `memory` calls none.
+        Called during training with the :class:`skorch.NeuralNet` of the phase. A callback that
+        stops training ends the phase.
+
+    warm_start : bool, default=False
+        Whether fit continues the clustering phase from the state of the last fit.
 
     verbose : {0, 1, 2}, default=0
-        0 is silent, 1 shows a progress bar, 2 writes a line an epoch.
+        0 is silent, 1 shows a progress bar, 2 writes one line for each epoch.
 
     random_state : int, RandomState instance or None, default=None
-        Pass an int for results that repeat, at an equal number of threads.
+        Pass an int for results that repeat with the same number of threads.
 
     Attributes
     ----------
     labels_ : ndarray of shape (n_samples,), int32
-        Cluster of each training sample; what predict says of it.
+        Cluster of each training sample, equal to ``predict(X)`` on the training samples.
 
-    cluster_centers_ : ndarray of shape (n_clusters, n_components)
-        Centers in the embedding. ``inverse_transform(cluster_centers_)`` shows them in the
-        units of the samples; those of "toroidal" lie within one period that begins at the
-        multiple of half a period at or below the least sample.
+    cluster_centers_ : ndarray of shape (n_clusters, width of the embedding)
+        Centers of the clusters in the embedding. ``inverse_transform(cluster_centers_)`` decodes
+        them into the units of the samples.
 
     weights_ : ndarray of shape (n_clusters,)
-        Mixing weights; they sum to one.
+        Mixing weights, which sum to one.
 
     precisions_ : ndarray of shape (n_clusters, n_components, n_components)
         Precisions of the components in the embedding, where the dissimilarity is
-        "mahalanobis"; of determinant 1 without ``log_determinant``. While an encoder trains
-        they stay those of the start partition.
+        "mahalanobis". Their determinant is 1 without ``log_determinant``. While an encoder is
+        trained they stay those of the start partition.
 
     alpha_ : float
         Inverse temperature.
 
     module_ : torch.nn.Module
-        The trained network; ``module_(x)`` gives embedding and soft assignment of scaled
-        samples.
+        The trained network. ``module_(x)`` returns the embedding and the soft assignment of
+        scaled samples, with clusters numbered as in ``labels_``.
+
+    settings_ : dict
+        What the fit did: every parameter with "auto" resolved, and the kind, number and shape
+        of the samples.
 
     history_ : list of dict
-        A row for each epoch of the start that was kept and of the last phase: "phase",
-        "epoch", the mean of each loss as it enters the objective, "label_change" (share of
-        labels; nan in a row where the responsibilities were not updated, and of partial_fit),
-        "cluster_sizes" (None there), "collapsed" where training stopped for that.
+        One row for each epoch of the start that was kept and of the last phase: "phase",
+        "epoch", the mean of each weighted loss, "label_change" (share of the labels) and
+        "cluster_sizes" (numbered as in ``labels_``). The last two are nan and None in an epoch
+        that does not check the labels. "collapsed" is there if a collapse ended training.
         ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
-        Number of rows of ``history_``: epochs of all phases, not of the last one alone, and
-        calls of partial_fit.
+        Number of rows of ``history_``, which counts the epochs of all phases.
 
     converged_ : bool
-        Whether the stop rule (`tol`) ended the clustering phase.
+        Whether `tol` ended the clustering phase.
 
     image_shape_ : tuple of 3 ints or None
         Channels, height and width of the samples, None for vectors.
@@ -283,29 +262,37 @@ class DMAE(BaseDeepClusterer):
         Number of features seen in fit.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where all are strings.
+        Names of the features, if all are strings.
 
     See Also
     --------
-    DCEC : The same autoencoder with round clusters and a sharpened target.
-    sklearn.mixture.GaussianMixture : EM for Gaussians; faster, and better on correlated columns,
-        where there is no network.
+    DCEC : The same autoencoder, with round clusters and a sharpened target.
+    sklearn.mixture.GaussianMixture : EM for Gaussians. Without a network it is faster, and better
+        on correlated columns.
 
     Notes
     -----
-    The rows of the paper's tables: DMM is ``architecture=None``, AE+DMM is
-    ``train_encoder=False``, DMAE the default. The released code differs from the paper and from
-    version to version; where they disagree this follows the equations [1]_, with the divergence
-    averaged over samples (the code sums it over a batch), and with log-weights from a softmax.
+    The rows of the paper's tables: DMM is ``architecture=None``, AE+DMM is ``train_encoder=False``,
+    DMAE is the default, with ``hidden_units=(500, 500, 2000)``. The released code differs from the
+    paper and between versions. Where they disagree, this class follows the equations [1]_, with the
+    divergence averaged over samples (the code sums it over a batch) and log-weights from a softmax.
 
     With ``dissimilarity="mahalanobis"``, ``dissimilarity_params={"log_determinant": True}``,
-    ``alpha=0.5``, ``objective="nll"`` and no network this is a Gaussian mixture, fitted by
+    ``alpha=0.5``, ``objective="nll"`` and no network, this is a Gaussian mixture that is fitted by
     gradients.
 
-    Clusters that are empty after training, or that die in it, raise a
-    :class:`~sklearn.exceptions.ConvergenceWarning`; training that diverges raises
-    :class:`FloatingPointError`. What :class:`DCEC` says of Ctrl-C, threads and random generators
-    holds here too.
+    Without a network, ``scaling="auto"`` does not subtract the mean if the dissimilarity measures
+    angles, shares or signs, and does not scale at all if it is a callable. The centers of
+    "toroidal" lie within one period; it begins at the multiple of half a period at or below the
+    least sample.
+
+    Scores of two dissimilarities are not comparable: a grid search over them needs ``scoring``.
+
+    A cluster that is empty after training, or becomes empty during it, gives a
+    :class:`~sklearn.exceptions.ConvergenceWarning`. Training that diverges raises
+    :class:`FloatingPointError`. Ctrl-C ends the fit and leaves a fitted estimator, with the state
+    of the last finished epoch. Torch's global random generator is touched only for networks or
+    functions of yours; without them, fits in threads repeat too.
 
     References
     ----------

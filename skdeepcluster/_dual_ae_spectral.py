@@ -73,17 +73,20 @@ _CONFIDENCE = 0.2  # weight of a sample's own entropy, of that of their mean
 
 
 class DualAESpectral(BaseDeepClusterer):
-    """Dual autoencoder with a spectral head.
+    """Cluster images, or vectors whose clusters are curves or sheets, and predict new samples.
 
-    An encoder is trained so that two views of a sample have latents that tell of each other, and a
-    decoder to reconstruct it from clean and from noisy latents. Then a head on the latents learns
-    the leading eigenvectors of their neighbour graph: what spectral clustering computes of the
-    training samples, as a network that takes any sample. Clusters are k-means of its outputs.
+    First an encoder learns latents that are similar for two views of a sample and different for
+    different samples; a decoder learns to reconstruct the sample from clean and from noisy latents.
+    Then a head on the latents learns the leading eigenvectors of their neighbour graph. This is
+    what spectral clustering computes for the training samples, but as a network it takes any
+    sample. k-means of its outputs gives the clusters.
 
-    Change first what says what the samples are: `image_shape` for images in flat rows,
-    `augmentation` where cropped or turned images would be of another cluster, `balance_weight`
-    where clusters are of very unlike size, and `init` for vectors. Then `n_init`, where values of
-    `random_state` disagree. `n_neighbors` and the other weights come after those.
+    Start with the parameters that describe your data: `image_shape` if flat rows hold images,
+    `augmentation` if cropped or rotated images belong to another cluster, `balance_weight` if the
+    sizes of the clusters are very different, and `init` for vectors. If results differ between
+    values of `random_state`, raise `n_init`. `n_neighbors` and the other weights come last.
+
+    Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
     Parameters
     ----------
@@ -91,182 +94,161 @@ class DualAESpectral(BaseDeepClusterer):
         Number of clusters, at least 1.
 
     embedding : {"spectral", "latent"}, default="spectral"
-        What transform answers: the spectral embedding, `n_clusters` wide, or the latents.
+        What transform returns: the spectral embedding, `n_clusters` wide, or the latents.
 
     mutual_information : {"views", "jensen-shannon"} or None, default="views"
-        How the mutual information of samples and latents is estimated. "views" tells the latent of
-        another view of the same sample, by their angle, from those of other samples [2]_; latents
-        then are directions. "jensen-shannon" is the paper's: discriminators tell the latents of a
-        sample, and of each place of its feature map, from those of another. None leaves it out.
+        How the mutual information of samples and embeddings is estimated. "views" compares the
+        angles between latents of two views of a sample and of other samples [2]_;
+        "jensen-shannon", the paper's, trains discriminators. None leaves it out.
 
     information_weight : float, default=1.0
-        Weight of the mutual information, the paper's beta.
+        Weight of the mutual information.
 
     reconstruction_weight : float, default=0.05
-        Weight of the reconstruction from clean latents.
+        Weight of the reconstruction loss. It reconstructs from clean latents.
 
     relative_weight : float, default=0.05
-        Weight of the relative reconstruction: how far the one from noisy latents is from the one
-        from clean latents.
+        Weight of the relative reconstruction loss: the difference between the reconstructions
+        from noisy and from clean latents.
 
     noise : float, default=0.5
-        Standard deviation of the factors, of mean 1, that make latents noisy.
+        Standard deviation of the random factors, with mean 1, that make latents noisy.
 
     prior_weight : float, default=0.0
-        Weight of the divergence of latents from their prior, the paper's gamma: a standard Gaussian
-        in pretraining, a mixture of one for each cluster after it.
+        Weight of the divergence of the latents from their prior: a standard Gaussian in
+        pretraining, later a mixture with one Gaussian for each cluster.
 
     balance_weight : float, default=1.0
-        How much clusters of like size are preferred, so that none empties; the paper has no such
-        term. Lower it where clusters are of very unlike size. It weighs minus the entropy of the
-        mean of the head's posteriors, plus a fifth of the mean of their entropies.
+        Weight of the balance term, which the paper does not have. It prefers clusters of similar
+        size, so that none becomes empty. Lower it if the sizes are very different.
 
     affinity : {"probabilistic", "self-tuned", "gaussian"}, default="probabilistic"
         Weights of neighbours, see :func:`skdeepcluster.functional.neighbor_affinity`.
 
     n_neighbors : int, default=5
-        Neighbours of a sample in the graph.
+        Number of nearest neighbours of a sample. They are its edges in the neighbour graph, and
+        its other views if nothing is augmented.
 
     neighborhood : {"global", "batch"}, default="global"
-        Where neighbours are looked for: among the latents of all samples, four times during
-        training, one of them drawn for each sample of a batch; or in the batch. Of more than
-        20 000 samples "global" takes approximate neighbours, by pynndescent where that is
-        installed, else those among 20 000 samples.
-
-    n_components : "auto" or int, default=20
-        Width of the latents; the paper's is 120. "auto" is `n_clusters`, at least 10.
-
-    architecture : {"auto", "mlp", "conv"}, tuple or callable, default="auto"
-        The autoencoder. "conv" has the paper's encoder, for images of any size, and a dense
-        decoder. "mlp" is dense. "auto" is "conv" for images, "mlp" for vectors. A tuple of
-        two ``torch.nn.Module`` is the encoder, mapping samples to
-        ``(n_samples, n_components)``, and the decoder; both are copied. A callable gets
-        ``(sample_shape, n_components)`` and returns such a tuple.
-
-    hidden_units : "auto" or tuple of int, default="auto"
-        Widths of the encoder's hidden layers where the architecture is "mlp"; the decoder
-        mirrors them. "auto" is ``(512, 256)``, the first less for data of more than
-        7812 features. Other architectures do not read it.
+        Where neighbours are searched. "global" searches the latents of all samples four times
+        during training, and draws one neighbour for each sample of a batch. "batch" searches the
+        batch. Above 20 000 samples "global" finds approximate neighbours with pynndescent if it
+        is installed, else it searches among 20 000 samples.
 
     image_shape : tuple of int, default=None
-        Shape ``(channels, height, width)``, or ``(height, width)``, of the images that flat
-        rows hold. Samples of shape (n_samples, channels, height, width) need none.
+        Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
+        hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
-        How samples are scaled inside, fixed in fit. "global" divides all features by one
-        number, so that their mean variance is 1, after subtracting each feature's mean (the
-        least value, for images). "standard" gives every feature mean 0 and variance 1.
-        "none" leaves the samples alone. "auto" is "standard" for vectors whose features
-        are of unlike scale (a quarter of the features that vary span less than a tenth of
-        the widest one's range), "global" for the rest, for sparse samples and for images.
+        How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
+        columns have very different ranges, else "global": one factor for all columns.
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
-        Random changes that make views of a sample. "crop" crops, turns, bends and relights images
-        (:func:`skdeepcluster.augment.random_crop`), "affine" is that of :class:`DCEC`. "masking"
-        sets half of the entries of scaled samples to 0 in pretraining, and only then. "auto" is
-        "crop" for images, "masking" for bags of words (vectors with less than 5 % of the entries
-        not 0), else None: without augmentation the other view of a sample is one of its
-        `n_neighbors` nearest neighbours. A callable maps a float tensor of scaled samples, shape
-        ``(batch, *sample_shape)``, to one of the same shape.
+        Random changes that must not change the cluster of a sample. "auto" is "crop" for images,
+        "masking" for bags of words, else None: then the nearest neighbours of a sample are its
+        other views.
+
+    n_components : "auto" or int, default=20
+        Number of features that the encoder learns. They are the latents; the paper has 120.
+        "auto" is the larger of 10 and `n_clusters`.
+
+    architecture : {"auto", "mlp", "conv"}, tuple or callable, default="auto"
+        The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv"
+        has the paper's encoder and a dense decoder. "auto" is "conv" for images, else "mlp".
+
+    hidden_units : "auto" or tuple of int, default="auto"
+        Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is
+        ``(512, 256)``, with a smaller first layer above 7812 features.
 
     init : {"auto", "graph", "k-means", "spectral"}, default="auto"
-        The partition that the head starts from. "k-means" is k-means on the latents, "graph" the
-        better, by the normalised cut of the 5-nearest-neighbour graph of the samples, of this
-        and k-means on latents that are smoothed over their neighbour graph. "spectral" is spectral
-        clustering of at most 2000 samples, the rest goes with the nearest of them. "auto" is
-        "spectral" for vectors, "graph" for images and bags of words.
-
-    pretrain_epochs : "auto" or int, default="auto"
-        Epochs of the dual autoencoder alone. "auto" is as many as make 700 batches, an epoch of
-        less than 3 batches counted as 3.
-
-    max_epochs : "auto" or int, default="auto"
-        Most epochs of the spectral phase. "auto" is as many as make 500 batches, counted in the
-        same way. Two fifths as many before it train the head alone. 0 leaves out head and
-        spectral embedding: clusters are those of the latents.
-
-    batch_size : int, default=256
-        Samples a batch, at least 2. Losses compare the samples of a batch, so an epoch leaves out
-        the samples, other ones each time, that do not fill one.
-
-    learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam; in the spectral phase a third of it, or a tenth where nothing is
-        augmented. "auto" is 3e-3, for bags of words 1e-3.
-
-    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
-        "annealed" is one cycle in pretraining, and another in the spectral phase.
+        The partition that training starts from. "auto" is "spectral" for vectors, "graph" for
+        images and bags of words.
 
     n_init : int, default=1
-        Starts from new random weights, each through all phases but the last. The last
-        goes on from the start whose clusters cut the neighbour graph of the samples least, of
-        bags of words from the one of the smallest loss; labels `y` play no part.
+        Number of starts from new random weights. The best one, chosen without labels, is
+        trained to the end.
+
+    pretrain_epochs : "auto" or int, default="auto"
+        Epochs of pretraining. "auto" is enough epochs for about 700 batches.
+
+    max_epochs : "auto" or int, default="auto"
+        Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
+        for about 500 batches. Two fifths as many epochs come before it and train the head alone;
+        with 0 there is no head, and the embedding is the latents.
+
+    batch_size : int, default=256
+        Number of samples in a batch, at least 2.
+
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3. An annealed
+        clustering phase peaks at a third of it, at a tenth if nothing is augmented.
+
+    learning_rate_schedule : {"annealed", "constant"}, default="annealed"
+        "annealed" lets the learning rate rise and fall within a phase, "constant" keeps the
+        same rate in all phases.
 
     tol : float, default=1e-3
-        The spectral phase ends when less than this share of the labels changed between
-        two looks at the neighbours, but not before its 100th batch.
-
-    device : str or torch.device, default="auto"
-        Where to train: "auto" is cuda, then mps, then cpu. "accelerate" shares each batch between
-        the processes that a launcher started, see the user guide on large data.
+        The clustering phase ends when less than this share of the labels changed between two
+        checks, but not before its 100th batch.
 
     precision : {"auto", "32", "bf16"}, default="auto"
-        "bf16" multiplies matrices in bfloat16 while training; losses, distances and all of
-        inference stay in float32. "auto" does so where the hardware does, but on CPU not for
-        convolutions of a network of yours or of images under 5 pixels a side, which torch 2.13
-        gets wrong.
+        "bf16" multiplies matrices in bfloat16 while training, "32" in float32. "auto" is
+        "bf16" if the hardware supports it. Inference is always in float32.
 
-    warm_start : bool, default=False
-        Whether fit goes on with the clustering phase from the last fit's state.
+    device : str or torch.device, default="auto"
+        Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
+        between the processes that a launcher started, see :doc:`/large_data`.
 
     memory : str or joblib.Memory, default=None
-        Where to keep pretrained networks. A fit on the same samples, with the same
-        parameters of pretraining and the same int `random_state`, takes its network from
-        there: a grid search over `balance_weight` pretrains once a fold.
+        Folder for pretrained networks. A later fit with the same samples, pretraining and int
+        `random_state` takes its network from there.
 
     checkpoint : str or path-like, default=None
-        Directory for the state of an unfinished fit, written every 10 seconds or more. After a
-        crash, or after Ctrl-C, the same fit on the same samples goes on from there, and on CPU ends
-        as if nothing had been. A fit that ends removes its file; those of a grid search may
-        share a directory. Needs an int `random_state` and safetensors. The state of `callbacks` is
-        not kept: keep them the same. partial_fit, and fit with `warm_start`, keep nothing where
-        they go on from a fitted state.
+        Folder for the state of an unfinished fit. The same fit, started again, resumes there.
+        It needs an int `random_state` and safetensors.
 
     callbacks : list of skorch callbacks, default=None
-        Called during training, with the :class:`skorch.NeuralNet` of the phase. One that
-        stops training, as skorch's EarlyStopping, ends the phase. A phase taken from
-        `memory` calls none.
+        Called during training with the :class:`skorch.NeuralNet` of the phase. A callback that
+        stops training ends the phase.
+
+    warm_start : bool, default=False
+        Whether fit continues the clustering phase from the state of the last fit.
 
     verbose : {0, 1, 2}, default=0
-        0 is silent, 1 shows a progress bar, 2 writes a line an epoch.
+        0 is silent, 1 shows a progress bar, 2 writes one line for each epoch.
 
     random_state : int, RandomState instance or None, default=None
-        Pass an int for results that repeat, at an equal number of threads.
+        Pass an int for results that repeat with the same number of threads.
 
     Attributes
     ----------
     labels_ : ndarray of shape (n_samples,), int32
-        Cluster of each training sample; what predict says of it.
+        Cluster of each training sample, equal to ``predict(X)`` on the training samples.
 
     cluster_centers_ : ndarray of shape (n_clusters, width of the embedding)
-        Centers in the embedding. ``inverse_transform(cluster_centers_)`` shows them in the
-        units of the samples: a spectral embedding is decoded through the mean latents of the
-        clusters that it is near.
+        Centers of the clusters in the embedding. ``inverse_transform(cluster_centers_)`` decodes
+        them into the units of the samples.
 
     module_ : torch.nn.Module
-        The trained network; ``module_(x)`` gives embedding and soft assignment of scaled
-        samples.
+        The trained network. ``module_(x)`` returns the embedding and the soft assignment of
+        scaled samples, with clusters numbered as in ``labels_``.
+
+    settings_ : dict
+        What the fit did: every parameter with "auto" resolved, and the kind, number and shape
+        of the samples.
 
     history_ : list of dict
-        A row for each epoch of the start that was kept and of the last phase: "phase",
-        "epoch", the mean of each loss as it enters the objective, "label_change" (share of
-        labels; nan in a row where the neighbours were not updated), "cluster_sizes" (None there),
-        "collapsed" where training stopped for that. ``pandas.DataFrame(history_)`` is a table.
+        One row for each epoch of the start that was kept and of the last phase: "phase",
+        "epoch", the mean of each weighted loss, "label_change" (share of the labels) and
+        "cluster_sizes" (numbered as in ``labels_``). The last two are nan and None in an epoch
+        that does not check the labels. "collapsed" is there if a collapse ended training.
+        ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
-        Number of rows of ``history_``: epochs of all phases, not of the last one alone.
+        Number of rows of ``history_``, which counts the epochs of all phases.
 
     converged_ : bool
-        Whether the stop rule (`tol`) ended the spectral phase.
+        Whether `tol` ended the clustering phase.
 
     image_shape_ : tuple of 3 ints or None
         Channels, height and width of the samples, None for vectors.
@@ -275,39 +257,44 @@ class DualAESpectral(BaseDeepClusterer):
         Number of features seen in fit.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where all are strings.
+        Names of the features, if all are strings.
 
     See Also
     --------
-    DCEC : The same contract with clusters that are round in the embedding.
+    DCEC : The same interface, with clusters that are round in the embedding.
     sklearn.cluster.SpectralClustering : The same idea without a network; does not predict.
 
     Notes
     -----
     The paper's objective is ``DualAESpectral(n_clusters, **DualAESpectral.PAPER)`` for 28 x 28
-    images with pixels in [0, 1]; for images of another number of pixels scale its first two
-    weights by that. The rows of its table 4 in the same terms: without SN ``max_epochs=0``, without
-    RS ``relative_weight=0``, without MI ``mutual_information=None``. It gives no schedule; those
-    here follow its authors' code, except for a batch size that is the same in both phases.
+    images with pixels in [0, 1]. Its beta is `information_weight`, its gamma is `prior_weight`. For
+    images with another number of pixels, scale `reconstruction_weight` and `relative_weight` by
+    that number. The rows of its table 4: without SN is ``max_epochs=0``, without RS is
+    ``relative_weight=0``, without MI is ``mutual_information=None``. The paper gives no schedule;
+    the schedule here is that of its authors' code, except that the batch size is the same in both
+    phases.
 
-    What departs from the paper, because it measured better: the estimate of mutual information
-    by views, neighbours among all samples, a head that starts from a partition of the latents, and
-    the balance term. Where views are neighbours, the spectral phase trains the head alone. The
-    variance of a latent is computed from its mean, so that any encoder will do. Affinities of a
-    sample sum to one, and the spectral loss (equation 15) is averaged over samples, as in the
+    These parts differ from the paper because they measured better: the estimate of mutual
+    information by views, neighbours among all samples, a head that starts from a partition of the
+    latents, and the balance term. If the views are neighbours, the clustering phase trains the head
+    alone. The variance of a latent is computed from its mean, so that any encoder works. Affinities
+    of a sample sum to one, and the spectral loss (equation 15) is averaged over samples, as in the
     authors' code, and not over pairs.
 
-    score is minus the squared distance to the nearest center in the spectral embedding, plus the
-    weighted reconstruction error: the spectral loss itself needs neighbours, which a new sample
-    does not have.
+    score is minus the squared distance to the nearest center in the spectral embedding, minus the
+    weighted reconstruction error. It leaves out the spectral loss, which needs neighbours that a
+    new sample does not have.
 
-    ``inverse_transform(transform(X))`` gives prototypes, not reconstructions, as the spectral
-    embedding tells little more than the cluster; with ``embedding="latent"`` it reconstructs.
-    predict_proba is near 0 or 1 and not calibrated.
+    ``inverse_transform(transform(X))`` gives prototypes, not reconstructions: a spectral embedding
+    is decoded through the mean latents of the clusters near it, and says little more than the
+    cluster. With ``embedding="latent"`` it reconstructs. predict_proba is near 0 or 1 and not
+    calibrated.
 
-    Clusters that are empty after training, or that die in it, raise a
-    :class:`~sklearn.exceptions.ConvergenceWarning`; training that diverges raises
-    :class:`FloatingPointError`.
+    A cluster that is empty after training, or becomes empty during it, gives a
+    :class:`~sklearn.exceptions.ConvergenceWarning`. Training that diverges raises
+    :class:`FloatingPointError`. Ctrl-C ends the fit and leaves a fitted estimator, with the state
+    of the last finished epoch. Torch's global random generator is touched only for networks or
+    functions of yours; without them, fits in threads repeat too.
 
     References
     ----------

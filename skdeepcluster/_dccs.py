@@ -563,7 +563,8 @@ class DCCS(BaseDeepClusterer):
     @staticmethod
     def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
         distance: Tensor = module.prior_score - module.critic(z)
-        return plan.adversarial_weight * distance + plan.balance_weight * entropy(q)
+        loss: Tensor = plan.adversarial_weight * distance + plan.balance_weight * entropy(q)
+        return loss
 
     @staticmethod
     def find_centers(model: FittedModel, X: Any, labels: np.ndarray) -> np.ndarray:
@@ -629,9 +630,7 @@ def _adversarial_phase(plan: Plan) -> Phase:
     steps = [Step("encoder", _represent, trains=tuple(network), betas=_BETAS)]
     if plan.adversarial_weight:
         repeat = int(plan.n_critic)
-        steps.insert(
-            0, Step("critic", _criticise, trains=("critic",), repeat=repeat, betas=_BETAS)
-        )
+        steps.insert(0, Step("critic", _criticise, trains=("critic",), repeat=repeat, betas=_BETAS))
     reduction = _ADVERSARIAL_RATE if plan.learning_rate_schedule == "annealed" else 1.0
     return Phase(
         "cluster",

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._data.scaling import Scaler
+from ._engine.phases import forward_batches
 from ._start.partition import seed_centers
 from ._start.pretraining import reconstruct
 from .base import (
@@ -35,7 +36,6 @@ from .base import (
     start_partition,
     start_phases,
 )
-from ._engine.phases import forward_batches
 from .dissimilarities import Dissimilarity, names, precision_factors, resolve, wrap
 from .functional import constant, cosine, one_cycle, reconstruction_error
 from .nn import ClusteringAutoencoder, DissimilarityMixture
@@ -476,7 +476,8 @@ class DMAE(BaseDeepClusterer):
             return loss
         prototypes = reconstruction_error(module.decoder(q @ mixture.centers), x)
         error = reconstruction_error(module.decoder(z), x)
-        return loss + plan.prototype_weight * prototypes + plan.reconstruction_weight * error
+        loss = loss + plan.prototype_weight * prototypes + plan.reconstruction_weight * error
+        return loss
 
     @staticmethod
     def finish(run: Run) -> None:

@@ -504,7 +504,8 @@ class DualAESpectral(BaseDeepClusterer):
     def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
         latent = module.latent(x)
         if isinstance(module.assign, SpectralAssignment):
-            y, centers = module.assign.spectral(latent), module.assign.spectral_centers
+            y, assign = module.assign.spectral(latent), module.assign
+            centers = assign.spectral_centers[assign.alive]
         else:
             y, centers = latent, module.assign.centers
         nearest = squared_distances(y, centers).min(dim=1).values
@@ -532,9 +533,7 @@ def _represent(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
     return losses
 
 
-def _dual_losses(
-    module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor
-) -> dict[str, Tensor]:
+def _dual_losses(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) -> dict[str, Tensor]:
     """Mutual information, and equation 12: reconstruction from clean and noisy latents.
 
     `z` holds latents of the samples, as `x` shows them, and then those of other views.
@@ -674,7 +673,7 @@ def _eigenspace(run: Run) -> dict[str, Tensor]:
         k_means = KMeans(n_alive, init=centers.cpu().numpy(), n_init=1)
         labels = torch.from_numpy(k_means.fit_predict(y.cpu().numpy())).long().to(y.device)
     found = torch.from_numpy(k_means.cluster_centers_).to(y)
-    assign.set_clusters(alive, found)
+    assign.set_spectral_centers(alive, found)
     assign.latent_centers.copy_(_means(z, one_hot(alive[labels], n_clusters).float()))
     assign.variance.fill_(max(k_means.inertia_ / y.numel(), _LEAST_VARIANCE))
     return {}

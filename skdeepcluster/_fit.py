@@ -150,10 +150,7 @@ class Fit:
         previous: nn.Module | None,
     ) -> Trainer:
         state = kept.states.get("last", kept.states.get(name))
-        if previous is None:
-            module = self._build(seed, state)
-        else:
-            module = copy.deepcopy(previous)
+        module = copy.deepcopy(previous) if previous is not None else self._build(seed, state)
         run = Run(
             module.to(self.rows.device),
             self.rows,
@@ -162,7 +159,7 @@ class Fit:
             constants=self.constants,
             processes=self.processes,
         )
-        augment = self.method.augmentation(self.plan)
+        augment = self.method.make_augmentation(self.plan)
         trainer = Trainer(run, augment, self.callbacks, progress, checkpoint=kept, name=name)
         if state is not None:
             trainer.load_state(state)
@@ -220,7 +217,7 @@ class Fit:
     # ---------------------------------------------------------------- after the training
 
     def _keep_interrupted(self, trainer: Trainer | None, last: Phase) -> None:
-        """Give a training that the user stopped its clusters; KeyboardInterrupt without an epoch."""
+        """Give clusters to a training that the user stopped, if it has an epoch."""
         if trainer is None or not trainer.history:
             raise KeyboardInterrupt from None  # there is nothing to keep
         reached = trainer.history[-1]["phase"] == last.name

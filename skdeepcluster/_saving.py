@@ -1,6 +1,7 @@
-"""Fitted estimators as files of arrays and JSON: nothing in a file is code, and none is run."""
+"""Fitted estimators as files of arrays and JSON: a file holds no code, and loading runs none."""
 
 import copy
+import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -14,18 +15,16 @@ from torch import Tensor, nn
 
 from ._data.rows import Rows
 from ._data.scaling import Scaler
-from ._dccs import DCCS
-from ._dcec import DCEC
-from ._dmae import DMAE
-from ._dual_ae_spectral import DualAESpectral
 from ._encoding import decode, encode, intact, pack, plain, require_safetensors, unpack, write
 from ._engine.checkpoint import load_module_state
-from ._engine.device import resolve_device
+from ._engine.device import resolve_device, seeded_layers
+from ._engine.model import FittedModel
+from ._engine.plan import RUN_ONLY, Data, Plan
+from ._fit import autoencoder
 from ._version import __version__
 from .base import BaseDeepClusterer
 
-_FORMAT_VERSION = 1
-_ESTIMATORS = {estimator.__name__: estimator for estimator in (DCCS, DCEC, DMAE, DualAESpectral)}
+_FORMAT_VERSION = 2
 _MODULE = "module_."  # what names of the network's tensors begin with
 _TOLERANCE = 1e-2  # of the answers about prototypes: other machines round otherwise
 _REQUIRED = {
@@ -35,13 +34,16 @@ _REQUIRED = {
     "n_iter_",
     "converged_",
     "n_features_in_",
-    "image_shape_",
-    "_answer_shape",
-    "_bag_of_words",
-    "_cluster_order",
-    "_scaler",
 }
-_OPTIONAL = {"feature_names_in_", "_origin", "_sklearn_output_config"}
+_OPTIONAL = {"feature_names_in_", "_sklearn_output_config"}
+_KINDS = ("images", "bag of words", "vectors")
+
+
+def _estimators() -> dict[str, type[BaseDeepClusterer]]:
+    """The estimators of this package, by name."""
+    package = __name__.split(".")[0]
+    found = BaseDeepClusterer.__subclasses__()
+    return {one.__name__: one for one in found if one.__module__.startswith(f"{package}.")}
 
 
 def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> None:
@@ -52,8 +54,9 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
 
     Parameters
     ----------
-    estimator : DCCS, DCEC, DMAE or DualAESpectral
-        A fitted estimator. Subclasses, pipelines and searches are refused: of these save the
+    estimator : BaseDeepClusterer
+        A fitted estimator of this package, or of a class of yours that derives from
+        :class:`skdeepcluster.base.BaseDeepClusterer`. Pipelines and searches are refused: save the
         estimator inside, ``pipeline[-1]`` or ``search.best_estimator_``.
     path : str or path-like
         Where to write; the usual ending is ``.safetensors``. A file that is there is replaced, in
@@ -62,7 +65,7 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     Raises
     ------
     TypeError
-        If `estimator` is not one of those.
+        If `estimator` is something else.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     ValueError
@@ -104,28 +107,20 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     True
     """
     require_safetensors()
-    if type(estimator) not in _ESTIMATORS.values():
+    if not isinstance(estimator, BaseDeepClusterer):
         raise TypeError(
-            f"save_model takes a fitted {', '.join(_ESTIMATORS)}, not {type(estimator).__name__}. "
-            "Of a pipeline save its last step, pipeline[-1], and the steps before it with joblib "
-            "or skops; of a search save search.best_estimator_. A subclass is code, which is not "
-            "stored: use pickle or joblib."
+            f"save_model takes a fitted {', '.join(_estimators())} or another BaseDeepClusterer, "
+            f"not {type(estimator).__name__}. For a pipeline save its last step, pipeline[-1], and "
+            "the steps before it with joblib or skops; for a search save search.best_estimator_."
         )
     check_is_fitted(estimator)
     estimator._refuse_changes()
     tensors: dict[str, Tensor] = {}
-    parameters, by_caller = {}, {}
-    for name, value in estimator.get_params(deep=False).items():
-        own: dict[str, Tensor] = {}
-        try:
-            parameters[name] = encode(value, name, own)
-        except TypeError:
-            by_caller[name] = type(value).__name__
-        else:
-            tensors |= own
+    parameters, by_caller = _encode_each(estimator.get_params(deep=False), tensors)
+    plan = estimator._model.plan
+    settings = {n: v for n, v in plan.values.items() if n not in RUN_ONLY}
     state = vars(estimator)
     attributes = {name: state[name] for name in sorted(_REQUIRED | _OPTIONAL) if name in state}
-    attributes["_scaler"] = vars(estimator._scaler)
     module = copy.deepcopy(estimator.module_).cpu()
     tensors |= {f"{_MODULE}{name}": plain(t, name) for name, t in module.state_dict().items()}
     description = {
@@ -133,12 +128,17 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
         "version": __version__,
         "parameters": parameters,
         "given_by_caller": by_caller,
+        "data": encode(dataclasses.asdict(plan.data), "data", tensors),
+        "scaler": encode(vars(plan.scaler), "scaler", tensors),
+        "settings": _encode_each(settings, tensors, "settings.")[0],
+        "answer_shape": encode(estimator._model.answer_shape, "answer_shape", tensors),
         "attributes": {n: encode(value, n, tensors) for n, value in attributes.items()},
         "frozen": [name for name, p in module.named_parameters() if not p.requires_grad],
     }
     tensors |= _probe(module, estimator.cluster_centers_)
     # what cannot be loaded is not written
-    _restore(description, tensors, {name: getattr(estimator, name) for name in by_caller})
+    given = {name: getattr(estimator, name) for name in by_caller}
+    _restore(description, tensors, given, type(estimator))
     header = {"format": "skdeepcluster", "format_version": str(_FORMAT_VERSION)}
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"There is no folder {Path(path).parent}: make it first.")
@@ -146,7 +146,11 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
 
 
 def load_model(
-    path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **parameters: Any
+    path: str | os.PathLike[str],
+    *,
+    device: str | torch.device = "cpu",
+    estimator: type[BaseDeepClusterer] | None = None,
+    **parameters: Any,
 ) -> BaseDeepClusterer:
     """Load an estimator that :func:`save_model` saved.
 
@@ -160,6 +164,8 @@ def load_model(
     device : str or torch.device, default="cpu"
         Where the network is put, whatever it was trained on: "auto" is cuda, then mps, then cpu.
         The estimator's own parameter `device` says where it is trained further.
+    estimator : class, default=None
+        The class of the estimator, where it is not one of this package.
     **parameters : dict
         What the file could not hold, such as ``architecture=`` for a network of yours: the values
         that the estimator was fitted with. All of those that the file names must be passed, and
@@ -168,7 +174,7 @@ def load_model(
 
     Returns
     -------
-    estimator : DCCS, DCEC, DMAE or DualAESpectral
+    estimator : BaseDeepClusterer
         The fitted estimator.
 
     Raises
@@ -226,68 +232,115 @@ def load_model(
     version = metadata.get("format_version")
     if version != str(_FORMAT_VERSION):
         raise ValueError(
-            f"{path} has format version {version}; skdeepcluster {__version__} reads "
-            f"{_FORMAT_VERSION}. Load it with the version of skdeepcluster that saved it, or a "
-            "later one."
+            f"{path} has format version {version}; skdeepcluster {__version__} reads only "
+            f"{_FORMAT_VERSION}. Load it with the version of skdeepcluster that saved it, or fit "
+            "and save the model again."
         )
     if not intact(metadata, tensors):
         raise ValueError(
             f"{path} is damaged or was changed: its checksum is another. Save the model again."
         )
     try:
-        estimator = _restore(json.loads(metadata["description"]), tensors, parameters)
+        loaded = _restore(json.loads(metadata["description"]), tensors, parameters, estimator)
     except ValueError as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     except Exception as error:  # a file may say anything
         raise ValueError(
-            f"{path} cannot be loaded: its content is none that save_model writes ({error!r})."
+            f"{path} cannot be loaded: its content is not what save_model writes ({error!r})."
         ) from error
-    estimator.module_.to(target)
-    return estimator
+    loaded.module_.to(target)
+    return loaded
 
 
 # ---------------------------------------------------------------- from values to an estimator
 
 
+def _encode_each(
+    values: Mapping[str, Any], tensors: dict[str, Tensor], prefix: str = ""
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values that are data, encoded, and the types of the others, by name."""
+    encoded, others = {}, {}
+    for name, value in values.items():
+        own: dict[str, Tensor] = {}
+        try:
+            encoded[name] = encode(value, f"{prefix}{name}", own)
+        except TypeError:
+            others[name] = type(value).__name__
+        else:
+            tensors |= own
+    return encoded, others
+
+
 def _restore(
-    description: Any, tensors: Mapping[str, Tensor], given: Mapping[str, Any]
+    description: Any,
+    tensors: Mapping[str, Tensor],
+    given: Mapping[str, Any],
+    kind: type[BaseDeepClusterer] | None,
 ) -> BaseDeepClusterer:
     """The estimator of a description, which is not to be trusted."""
+    estimator = _new_estimator(description, tensors, given, kind)
+    plan = _plan(description, tensors, estimator)
+    attributes = {n: decode(value, tensors) for n, value in description["attributes"].items()}
+    answer_shape = decode(description["answer_shape"], tensors)
+    _check_attributes(attributes, answer_shape, plan, tensors["probe.samples"])
+    state = {n[len(_MODULE) :]: t for n, t in tensors.items() if n.startswith(_MODULE)}
+    try:
+        module = _build(estimator, plan, state)
+    except Exception as error:  # it may be the user's
+        asked = ", ".join(description["given_by_caller"])
+        reason = error if isinstance(error, ValueError) else f"{error!r}."
+        raise ValueError(
+            f"{reason} The network is built from the parameters"
+            + (f" and {asked} as given here" if asked else "")
+            + f", by skdeepcluster {__version__}; {description['version']} saved it."
+        ) from error
+    load_module_state(module, {"tensors": state, "frozen": description["frozen"], "evaluating": ()})
+    for name, answer in _probe(module.eval(), attributes["cluster_centers_"]).items():
+        _compare(name, answer, tensors[name])
+    estimator.__dict__ |= {**attributes, "_model": FittedModel(module, plan, answer_shape)}
+    return estimator
+
+
+def _new_estimator(
+    description: Any,
+    tensors: Mapping[str, Tensor],
+    given: Mapping[str, Any],
+    kind: type[BaseDeepClusterer] | None,
+) -> BaseDeepClusterer:
+    """The estimator with its parameters, which are checked as in fit."""
     asked, known = description["given_by_caller"], description["parameters"]
     if set(given) != set(asked):
         _refuse_parameters(set(given), asked)
-    kind = description["estimator"]
-    if kind not in _ESTIMATORS:
-        raise ValueError(f"it is a {kind}; there are {', '.join(_ESTIMATORS)}.")
-    estimator = _ESTIMATORS[kind]()
+    name = description["estimator"]
+    if kind is None and name not in _estimators():
+        raise ValueError(
+            f"it is a {name}, which is not in skdeepcluster: pass load_model its class, as "
+            f"estimator={name}. There are {', '.join(_estimators())}."
+        )
+    kind = kind or _estimators()[name]
+    if kind.__name__ != name:
+        raise ValueError(f"it is a {name}, not a {kind.__name__}: pass estimator={name}.")
+    estimator = kind()
     if unknown := {*known, *asked} - {*estimator.get_params(deep=False)}:
         raise ValueError(
-            f"{kind} has no parameters {sorted(unknown)}; the file is of skdeepcluster "
+            f"{name} has no parameters {sorted(unknown)}; the file is of skdeepcluster "
             f"{description['version']}, this is {__version__}."
         )
     estimator.set_params(**{n: decode(v, tensors) for n, v in known.items()}, **given)
     estimator._validate_params()
-    attributes = {n: decode(value, tensors) for n, value in description["attributes"].items()}
-    attributes["_scaler"] = Scaler(**attributes["_scaler"])
-    _check_attributes(attributes, estimator.n_clusters, tensors["probe.samples"])
-    for name, value in attributes.items():
-        setattr(estimator, name, value)
-    estimator._network = {name: getattr(estimator, name) for name in estimator._fixed_in_warm_start}
-    state = {n[len(_MODULE) :]: t for n, t in tensors.items() if n.startswith(_MODULE)}
-    try:
-        module = _build(estimator, state)
-    except Exception as error:  # it may be the user's
-        reason = error if isinstance(error, ValueError) else f"{error!r}."
-        raise ValueError(
-            f"{reason} The network is built from the parameters"
-            + (f" and {', '.join(asked)} as given here" if asked else "")
-            + f", by skdeepcluster {__version__}; {description['version']} saved it."
-        ) from error
-    load_module_state(module, {"tensors": state, "frozen": description["frozen"], "evaluating": ()})
-    estimator.module_ = module.eval()
-    for name, answer in _probe(module, estimator.cluster_centers_).items():
-        _compare(name, answer, tensors[name])
     return estimator
+
+
+def _plan(description: Any, tensors: Mapping[str, Tensor], estimator: BaseDeepClusterer) -> Plan:
+    """The settings of the fit; what is not data is as the estimator has it."""
+    given = estimator._given()
+    settings = {n: decode(v, tensors) for n, v in description["settings"].items()}
+    own = {n: v for n, v in settings.items() if n in estimator.get_params(deep=False)}
+    # each "auto" was resolved to a value that the parameter may have
+    type(estimator)(**own)._validate_params()
+    data = Data(**decode(description["data"], tensors))
+    scaler = Scaler(**decode(description["scaler"], tensors))
+    return Plan(data, scaler, given, {**given, **settings})
 
 
 def _refuse_parameters(given: set[str], asked: Mapping[str, str]) -> None:
@@ -303,43 +356,44 @@ def _refuse_parameters(given: set[str], asked: Mapping[str, str]) -> None:
     )
 
 
-def _check_attributes(attributes: dict[str, Any], k: int, samples: Tensor) -> None:
+def _check_attributes(
+    attributes: dict[str, Any], answer_shape: Any, plan: Plan, samples: Tensor
+) -> None:
     """Refuse attributes that fit could not have left."""
     names = {*attributes}
     if names - _OPTIONAL != _REQUIRED:
         raise ValueError(f"its attributes are {sorted(names)}.")
-    n, shape = attributes["n_features_in_"], attributes["image_shape_"]
+    data, k = plan.data, plan.n_clusters
+    n, shape = data.n_features, data.image_shape
     # first, as what is in the file bounds what is made of these numbers
     fits = samples.shape == (k, *(shape or (n,))) and samples.numel() == k * n
-    if type(n) is not int or not fits:
+    if type(n) is not int or attributes["n_features_in_"] != n or not fits:
         raise ValueError(f"{k} clusters of {n} features, {shape}, are not those of its prototypes.")
     centers, labels = attributes["cluster_centers_"], attributes["labels_"]
-    order, scaler = attributes["_cluster_order"], attributes["_scaler"]
-    history, origin = attributes["history_"], attributes.get("_origin", np.zeros((1, n)))
+    history, scaler = attributes["history_"], plan.scaler
     feature_names = attributes.get("feature_names_in_", ["x"] * n)
     config = attributes.get("_sklearn_output_config", {})
     holds = {
+        "kind": data.kind in _KINDS and (data.kind == "images") == (shape is not None),
+        "n_samples": type(data.n_samples) is int and data.n_samples > 0,
         "image_shape_": shape is None or (isinstance(shape, tuple) and len(shape) == 3),
-        "_answer_shape": attributes["_answer_shape"] in (shape or (n,), (n,)),
+        "answer_shape": answer_shape in (shape or (n,), (n,)),
         "labels_": labels.dtype == np.int32 and labels.ndim == 1 and _within(labels, k),
         "cluster_centers_": centers.ndim == 2 and len(centers) == k and _finite(centers),
-        "_cluster_order": order.dtype == np.int64 and np.array_equal(np.sort(order), np.arange(k)),
-        "_scaler": scaler.kind in ("global", "standard", "none")
+        "scaler": scaler.kind in ("global", "standard", "none")
         and all(
             part.dtype == np.float64 and part.shape in ((1,), (n,)) and _finite(part)
             for part in (scaler.shift, scaler.factor)
         ),
-        "_origin": origin.shape == (1, n) and _finite(origin),
         "feature_names_in_": len(feature_names) == n and _texts(feature_names),
         "history_": isinstance(history, list) and all(isinstance(row, dict) for row in history),
         "n_iter_": attributes["n_iter_"] == len(history),
         "converged_": isinstance(attributes["converged_"], bool),
-        "_bag_of_words": isinstance(attributes["_bag_of_words"], bool),
         "_sklearn_output_config": isinstance(config, dict) and _texts(config.values()),
     }
     for name, held in holds.items():
         if not held:
-            raise ValueError(f"its {name} is none that fit leaves.")
+            raise ValueError(f"invalid {name}.")
 
 
 def _texts(values: Iterable[Any]) -> bool:
@@ -354,24 +408,26 @@ def _finite(values: np.ndarray) -> bool:
     return bool(values.dtype.kind == "f" and np.isfinite(values).all())
 
 
-def _build(estimator: BaseDeepClusterer, state: Mapping[str, Tensor]) -> nn.Module:
-    """The network of the parameters, checked to be of the shapes in the file."""
-    n_features = estimator.n_features_in_
-    rows = estimator._rows(np.broadcast_to(np.float32(0), (2, n_features)), torch.device("cpu"))
-    with torch.random.fork_rng(devices=[]):  # layers draw their first weights
-        if estimator.architecture is None or isinstance(estimator.architecture, str):
+def _build(estimator: BaseDeepClusterer, plan: Plan, state: Mapping[str, Tensor]) -> nn.Module:
+    """The network of the plan, checked to be of the shapes in the file."""
+    cpu, architecture = torch.device("cpu"), plan.architecture
+    no_samples = np.broadcast_to(np.float32(0), (2, plan.data.n_features))
+    rows = Rows(no_samples, plan.scaler, plan.data.image_shape, cpu)
+
+    def new_module() -> nn.Module:
+        pair = autoencoder(type(estimator), plan, rows, 0)
+        return estimator.fitted_module(plan, *pair, state)
+
+    with seeded_layers(0, cpu):  # layers draw their first weights
+        if architecture is None or isinstance(architecture, str):
             # first without memory, for the file may ask for any amount of it
             with torch.device("meta"):
-                _compare_states(_new_module(estimator, rows, state), state)
-        elif estimator._width() > sum(tensor.numel() for tensor in state.values()):
-            raise ValueError(f"n_components={estimator.n_components!r} is too large.")
-        module = _new_module(estimator, rows, state)
+                _compare_states(new_module(), state)
+        elif estimator.encoder_width(plan) > sum(tensor.numel() for tensor in state.values()):
+            raise ValueError(f"n_components={plan.n_components!r} is too large.")
+        module = new_module()
     _compare_states(module, state)
     return module
-
-
-def _new_module(estimator: BaseDeepClusterer, rows: Rows, state: Mapping[str, Tensor]) -> nn.Module:
-    return estimator._fitted_module(*estimator._autoencoder(rows, 0), state)
 
 
 def _compare_states(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -200,9 +200,7 @@ class BaseDeepClusterer(
         """All shared parameters and the method's own, as the user gave them."""
         return {**SHARED, **self.get_params(deep=False)}
 
-    def _admit(
-        self, X: Any, again: bool
-    ) -> tuple[Any, tuple[int, ...] | None, dict[str, Any]]:
+    def _admit(self, X: Any, again: bool) -> tuple[Any, tuple[int, ...] | None, dict[str, Any]]:
         """Checked samples, the shape of images, and what the door notes of the features."""
         if again:
             self._refuse_changes()
@@ -412,7 +410,7 @@ class BaseDeepClusterer(
         """
         X = self._check(X)
         plan, module = self._model.plan, self._model.module
-        total = 0.0
+        total: float = 0.0
         for _, x, z, q in self._model.stream(X):
             with torch.no_grad():
                 losses = self.sample_loss(plan, module, x, z, q)

@@ -1,6 +1,7 @@
 """Where and how a network runs: device, precision, torch's global random generator."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -99,6 +100,16 @@ def local_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generator, which a user's network draws from, and put it back."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
+        yield
+
+
+_LAYERS = threading.RLock()
+
+
+@contextlib.contextmanager
+def seeded_layers(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generator while layers are built, one thread at a time."""
+    with _LAYERS, local_torch_seed(seed, device):
         yield
 
 

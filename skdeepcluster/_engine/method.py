@@ -184,7 +184,7 @@ class Method(ABC):
         return centers
 
     @classmethod
-    def augmentation(cls, plan: Plan) -> Augmentation:
+    def make_augmentation(cls, plan: Plan) -> Augmentation:
         """What changes samples without changing their cluster, as ``(x, generator) -> x``."""
         name = plan.augmentation
         if name is None:

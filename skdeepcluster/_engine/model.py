@@ -82,5 +82,3 @@ class FittedModel:
         if self.device.type == "cpu":
             return self
         return type(self)(copy.deepcopy(self.module).cpu(), self.plan, self.answer_shape)
-
-

@@ -74,7 +74,7 @@ class PhaseNet(NeuralNet):
             run.module,
             criterion=nn.Identity,
             lr=phase.learning_rate,
-            batch_size=iterator.batch_size,  # for ProgressBar
+            batch_size=run.plan.batch_size,  # for ProgressBar
             train_split=None,
             callbacks=callbacks,
             verbose=0,

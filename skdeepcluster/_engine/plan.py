@@ -192,5 +192,6 @@ def refuse_no_loss(plan: Plan, *weights: str) -> None:
     if not any(getattr(plan, weight) for weight in weights):
         names = ", ".join(f"{weight}=0" for weight in weights)
         raise ValueError(
-            f"{names}: training has nothing to minimise. Give one of these weights a positive value."
+            f"{names}: training has nothing to minimise. Give one of these weights a positive "
+            "value."
         )

@@ -217,9 +217,7 @@ class _PhaseTraining:
         self.guarded = phase.guarded and self.sizes is not None and not _collapsed(self.sizes)
         self.finished = self.healthy = copy.deepcopy(run.module.state_dict())
         augment = phase.augment or self.trainer.augment
-        self.iterator = ShuffledBatches(
-            phase, run, lambda x: augment(x, run.generator), self.seed
-        )
+        self.iterator = ShuffledBatches(phase, run, lambda x: augment(x, run.generator), self.seed)
         self.net = PhaseNet(
             phase,
             run,

@@ -15,9 +15,7 @@ _K_MEANS_ROWS = 2_000  # of the k-means that training is compared with
 CLEARLY = 0.1  # of a cluster's edges: a difference in the cut that is no noise
 
 
-def input_graph(
-    rows: Rows, random_state: np.random.RandomState
-) -> tuple[np.ndarray, sp.csr_array]:
+def input_graph(rows: Rows, random_state: np.random.RandomState) -> tuple[np.ndarray, sp.csr_array]:
     """Neighbour graph of (at most 10 000 of) the samples as they came in.
 
     It is no judge for bags of words: neighbours among them share a topic less often than a
@@ -122,9 +120,7 @@ def warn_worse(
             return
 
 
-def _k_means_of_samples(
-    rows: Rows, nodes: np.ndarray, n_clusters: int, seed: int
-) -> np.ndarray:
+def _k_means_of_samples(rows: Rows, nodes: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
     """k-means on (at most 2000 of) the nodes' samples, as labels of all nodes."""
     random_state = np.random.RandomState(seed)
     features = rows_as_features(rows, nodes, random_state)

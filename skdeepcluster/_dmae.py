@@ -476,7 +476,7 @@ class DMAE(BaseDeepClusterer):
             return loss
         prototypes = reconstruction_error(module.decoder(q @ mixture.centers), x)
         error = reconstruction_error(module.decoder(z), x)
-        loss = loss + plan.prototype_weight * prototypes + plan.reconstruction_weight * error
+        loss += plan.prototype_weight * prototypes + plan.reconstruction_weight * error
         return loss
 
     @staticmethod

@@ -415,7 +415,7 @@ class BaseDeepClusterer(
             with torch.no_grad():
                 losses = self.sample_loss(plan, module, x, z, q)
             total += float(losses.cpu().double().sum())  # mps has no float64
-        return -total / X.shape[0]
+        return -total / int(X.shape[0])
 
     def _check(self, X: Any) -> Any:
         """Samples like those of fit."""

@@ -98,8 +98,8 @@ class Tracker:
         return lambda *args, **kwargs: self.calls.append((name, args, kwargs))
 
 
-# what stops at the second epoch of each phase
 def impatient(**parameters):
+    """Stops each phase after its second epoch."""
     return EarlyStopping(
         "train_loss", patience=1, threshold=1e6, threshold_mode="abs", sink=str, **parameters
     )

@@ -88,7 +88,7 @@ class PhaseNet(NeuralNet):
         self.stopped_ = False  # by a callback, as skorch's EarlyStopping
         self.losses_: dict[str, list[Tensor]] = {}
         self.means_: dict[str, float] = {}  # of each loss in the last epoch that had it
-        self.best_ = math.inf  # train_loss
+        self.best_ = math.inf  # the lowest train_loss so far
         self._turns = [s for s in phase.steps for _ in range(s.repeat)]
 
     @property
@@ -161,10 +161,11 @@ class PhaseNet(NeuralNet):
         return self.updates_ > len(self._turns) - self.phase.steps[-1].repeat
 
     def _record_losses(self) -> None:
-        """The mean of each loss, and their sum, which epochs without a turn of a step share.
+        """Record the mean of each loss, and their sum.
 
-        Steps take turns across epochs, so an epoch of few batches may lack some losses. These keep
-        the mean of the last epoch that had them: sums of other losses would not be comparable.
+        Steps take turns across epochs, so an epoch with few batches may lack some losses. These
+        keep the mean of the last epoch that had them, so that the sums of two epochs have the same
+        terms. Until each step had a turn, the sum is not known.
         """
         means = {name: torch.stack(values).mean() for name, values in self.losses_.items()}
         self.run.processes.average(means.values())

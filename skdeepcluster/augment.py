@@ -64,9 +64,15 @@ def random_affine(
             torch.stack([sin * scale_y * aspect, cos * scale_y, 2 * shift * shift_y]),
         ]
     ).permute(2, 0, 1)  # (n, 2, 3)
-    grid = affine_grid(theta, list(x.shape), align_corners=False)
+    grid = _grid(theta, x)  # (n, height, width, 2)
     turned = grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
     return turned.to(x.dtype)
+
+
+def _grid(theta: Tensor, x: Tensor) -> Tensor:
+    """Where each pixel of `x` comes from under the maps `theta`, in float32 also under autocast."""
+    with torch.autocast(x.device.type, enabled=False):
+        return affine_grid(theta, list(x.shape), align_corners=False)
 
 
 def random_crop(
@@ -133,7 +139,7 @@ def random_crop(
             torch.stack([sin * part_x * ratio, cos * part_y, (1 - part_y) * draw()]),
         ]
     ).permute(2, 0, 1)  # (n, 2, 3)
-    grid = affine_grid(theta, list(x.shape), align_corners=False)
+    grid = _grid(theta, x)  # (n, height, width, 2)
     knots = 2 * elastic * draw(2, 4, 4)
     bend = interpolate(knots, size=(height, width), mode="bicubic", align_corners=True)
     grid = grid + bend.permute(0, 2, 3, 1)  # (n, height, width, 2)

@@ -1,9 +1,8 @@
 """Each equation once, as a pure function of tensors.
 
 ``z`` is a batch of embeddings, ``q`` the soft assignment and ``p`` its target.
-Everything here is computed in float32 or wider: the inputs are never cast down,
-also not under autocast, which changes matrix products only: those that hold one
-(``contrastive_loss``, ``orthonormalizer``) are called outside of it.
+Every tensor is computed in float32 or wider, also under autocast: narrower inputs are
+widened, and matrix products are not cut to bfloat16.
 """
 
 import math
@@ -12,6 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, softplus
+
+
+def _wide(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors, those narrower than float32 as float32."""
+    return tuple(t.to(torch.promote_types(t.dtype, torch.float32)) for t in tensors)
 
 
 def squared_distances(z: Tensor, centers: Tensor) -> Tensor:
@@ -26,7 +30,7 @@ def squared_distances(z: Tensor, centers: Tensor) -> Tensor:
 
     Returns
     -------
-    tensor of shape (n, k), of the wider dtype of the two
+    tensor of shape (n, k), of the wider dtype of the two, at least float32
 
     Examples
     --------
@@ -34,6 +38,7 @@ def squared_distances(z: Tensor, centers: Tensor) -> Tensor:
     >>> squared_distances(torch.tensor([[0., 0.]]), torch.tensor([[3., 4.]]))
     tensor([[25.]])
     """
+    z, centers = _wide(z, centers)
     return (z.unsqueeze(1) - centers).square().sum(dim=2)
 
 
@@ -90,6 +95,7 @@ def target_distribution(q: Tensor, frequencies: Tensor | None = None) -> Tensor:
     tensor([[0.9143, 0.0857],
             [0.2286, 0.7714]])
     """
+    (q,) = _wide(q)
     if frequencies is None:
         frequencies = q.sum(dim=0)
     weight = q.square() / frequencies.clamp_min(torch.finfo(q.dtype).tiny)
@@ -117,6 +123,7 @@ def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
     >>> kl_divergence(torch.tensor([[1., 0.]]), torch.tensor([[.5, .5]]))
     tensor([0.6931])
     """
+    p, q = _wide(p, q)
     return (p * (p.clamp(1e-7, 1.0).log() - q.clamp(1e-7, 1.0).log())).sum(dim=1)
 
 
@@ -138,6 +145,7 @@ def entropy(p: Tensor) -> Tensor:
     >>> entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])).abs()
     tensor([0.6931, 0.0000])
     """
+    (p,) = _wide(p)
     return -(p * p.clamp(1e-7, 1.0).log()).sum(dim=-1)
 
 
@@ -162,8 +170,8 @@ def reconstruction_error(x_hat: Tensor, x: Tensor) -> Tensor:
     >>> reconstruction_error(torch.zeros(1, 2), torch.tensor([[1., 3.]]))
     tensor([5.])
     """
-    wide = torch.promote_types(x_hat.dtype, torch.float32)
-    return (x_hat.to(wide) - x).square().flatten(1).mean(dim=1)
+    x_hat, x = _wide(x_hat, x)
+    return (x_hat - x).square().flatten(1).mean(dim=1)
 
 
 def contrastive_loss(z: Tensor, other: Tensor, temperature: float = 0.2) -> Tensor:
@@ -190,8 +198,9 @@ def contrastive_loss(z: Tensor, other: Tensor, temperature: float = 0.2) -> Tens
     tensor([0.5514, 0.5514])
     """
     n = len(z)
-    both = normalize(torch.cat([z, other]), dim=1)  # (2n, m)
-    similarity = both @ both.T / temperature
+    both = normalize(torch.cat(_wide(z, other)), dim=1)  # (2n, m)
+    with torch.autocast(z.device.type, enabled=False):
+        similarity = both @ both.T / temperature
     similarity = similarity.masked_fill(
         torch.eye(2 * n, dtype=torch.bool, device=z.device), -torch.inf
     )
@@ -222,6 +231,7 @@ def jensen_shannon_loss(joint: Tensor, product: Tensor) -> Tensor:
     >>> jensen_shannon_loss(torch.zeros(1, 1), torch.zeros(1, 1))
     tensor([1.3863])
     """
+    joint, product = _wide(joint, product)
     return (softplus(-joint) + softplus(product)).reshape(len(joint), -1).mean(dim=1)
 
 
@@ -246,7 +256,7 @@ def softmax_divergence(logits: Tensor, other: Tensor) -> Tensor:
     >>> softmax_divergence(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, -99.0]]))
     tensor([48.8069])
     """
-    log_p, log_q = logits.log_softmax(dim=1), other.log_softmax(dim=1)
+    log_p, log_q = (t.log_softmax(dim=1) for t in _wide(logits, other))
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 
@@ -273,8 +283,9 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     >>> gradient_penalty(lambda z: z @ torch.tensor([0.0, 3.0]), torch.zeros(1, 2))
     tensor([4.])
     """
-    z = z.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(critic(z).sum(), z, create_graph=True)
+    z = _wide(z.detach())[0].requires_grad_()
+    with torch.autocast(z.device.type, enabled=False):
+        (slope,) = torch.autograd.grad(critic(z).sum(), z, create_graph=True)
     # the root of a sum of zeros has no gradient
     length = (slope.square().sum(dim=1) + 1e-12).sqrt()
     return (length - 1.0).square()
@@ -302,7 +313,9 @@ def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     >>> gaussian_divergence(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2))
     tensor([0.5000])
     """
-    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=-1)
+    mean, log_variance = _wide(mean, log_variance)
+    # expm1: the difference is never negative, whatever the rounding
+    return 0.5 * (mean.square() + (log_variance.expm1() - log_variance)).sum(dim=-1)
 
 
 def orthonormalizer(y: Tensor, jitter: float = 1e-4) -> Tensor:
@@ -333,7 +346,8 @@ def orthonormalizer(y: Tensor, jitter: float = 1e-4) -> Tensor:
             [0., 1.]], dtype=torch.float64)
     """
     y = y.to(torch.float32 if y.device.type == "mps" else torch.float64)  # mps has no wider one
-    products = y.T @ y / len(y)
+    with torch.autocast(y.device.type, enabled=False):
+        products = y.T @ y / len(y)
     unit = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
     scale = products.diagonal().mean().detach().clamp_min(torch.finfo(torch.float32).tiny)
     for attempt in range(5):
@@ -371,6 +385,7 @@ def spectral_loss(y: Tensor, neighbors: Tensor, affinity: Tensor) -> Tensor:
     >>> spectral_loss(y, y.flip(0).unsqueeze(1), torch.tensor([[0.5], [1.0]]))
     tensor([2., 4.])
     """
+    y, neighbors, affinity = _wide(y, neighbors, affinity)
     squares = (y.unsqueeze(1) - neighbors).square().sum(dim=2)  # (n, j)
     return (affinity * squares).sum(dim=1)
 
@@ -399,6 +414,7 @@ def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:
     >>> neighbor_affinity(torch.tensor([[1.0, 3.0, 5.0]]), "probabilistic")
     tensor([[0.6667, 0.3333]])
     """
+    (distances,) = _wide(distances)
     near, last = distances[:, :-1] if distances.shape[1] > 1 else distances, distances[:, -1:]
     tiny = torch.finfo(distances.dtype).tiny
     if kind == "probabilistic":

@@ -459,3 +459,20 @@ def test_a_tenth_is_swapped_by_default():
 def test_swap_of_one_sample_is_that_sample():
     x = torch.rand(1, 4)
     assert torch.equal(random_swap(x, share=1.0), x)
+
+
+# ---------------------------------------------------------------- dtypes
+
+AUGMENTATIONS = pytest.mark.parametrize(
+    "augment", [random_affine, random_crop, random_photo, random_masking, random_swap]
+)
+
+
+@AUGMENTATIONS
+def test_augmentations_are_the_same_under_autocast(augment):
+    x = torch.rand(4, 3, 32, 32, generator=seeded(1))
+    outside = augment(x, seeded())
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = augment(x, seeded())
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)

@@ -7,6 +7,11 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 
+def _uniform(generator: torch.Generator | None, x: Tensor, *shape: int) -> Tensor:
+    """Draws from [0, 1) on the device of `x`, in float32 whatever torch's default dtype is."""
+    return torch.rand(shape, generator=generator, device=x.device, dtype=torch.float32)
+
+
 def random_affine(
     x: Tensor,
     generator: torch.Generator | None = None,
@@ -50,7 +55,7 @@ def random_affine(
     torch.Size([4, 1, 8, 8])
     """
     n, _, height, width = x.shape
-    draw = torch.rand(n, 6, generator=generator, device=x.device) * 2 - 1
+    draw = _uniform(generator, x, n, 6) * 2 - 1
     draw *= strength  # (n, 6)
     angle, shear_by, scale_x, scale_y, shift_x, shift_y = draw.unbind(dim=1)
     angle = angle * math.radians(rotation)
@@ -125,7 +130,7 @@ def random_crop(
     n, _, height, width = x.shape
 
     def draw(*shape: int) -> Tensor:
-        return torch.rand(n, *shape, generator=generator, device=x.device) * 2 - 1
+        return _uniform(generator, x, n, *shape) * 2 - 1
 
     area = least_area + (1 - least_area) * (draw() + 1) / 2
     stretch = aspect ** draw()
@@ -193,7 +198,7 @@ def random_masking(
     >>> x.unique(), bool(450 < x.sum() < 550)
     (tensor([0., 1.]), True)
     """
-    kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
+    kept = _uniform(generator, x, *x.shape) >= share
     return x * kept
 
 
@@ -236,9 +241,9 @@ def random_photo(
     torch.Size([4, 3, 8, 8])
     """
     n, channels = x.shape[:2]
-    mirrored = torch.rand(n, 1, 1, 1, generator=generator, device=x.device) < 0.5
+    mirrored = _uniform(generator, x, n, 1, 1, 1) < 0.5
     x = torch.where(mirrored, x.flip(3), x)
-    order = torch.rand(n, channels, generator=generator, device=x.device).argsort(dim=1)
+    order = _uniform(generator, x, n, channels).argsort(dim=1)
     x = x.gather(1, order[:, :, None, None].expand_as(x))
     return random_crop(
         x,
@@ -279,5 +284,5 @@ def random_swap(
     True
     """
     other = torch.randint(len(x), x.shape, generator=generator, device=x.device)
-    swapped = torch.rand(x.shape, generator=generator, device=x.device) < share
+    swapped = _uniform(generator, x, *x.shape) < share
     return torch.where(swapped, x.gather(0, other), x)

@@ -476,3 +476,19 @@ def test_augmentations_are_the_same_under_autocast(augment):
         inside = augment(x, seeded())
     assert inside.dtype == torch.float32
     assert torch.equal(inside, outside)
+
+
+@pytest.fixture
+def float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@AUGMENTATIONS
+def test_augmentations_are_the_same_whatever_the_default_dtype(augment, float64_by_default):
+    x = torch.rand(4, 3, 8, 8, generator=seeded(1), dtype=torch.float32)
+    found = augment(x, seeded())
+    assert found.dtype == torch.float32
+    torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, augment(x, seeded()))

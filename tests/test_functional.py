@@ -306,7 +306,7 @@ def random(*shape, seed=0):
 
 
 def critic():
-    layers = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(), nn.Linear(8, 1), nn.Flatten(0))
+    layers = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(), nn.Linear(8, 1), nn.Flatten(0)).float()
     generator = torch.Generator().manual_seed(0)
     for parameter in layers.parameters():
         nn.init.normal_(parameter, generator=generator)
@@ -351,6 +351,22 @@ def test_every_function_is_float32_under_autocast(name, narrow):
         inside = function(*arguments)
     assert inside.dtype == torch.float32
     assert torch.equal(inside, outside)
+
+
+@pytest.fixture
+def float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@EACH_CALL
+def test_every_function_is_float32_whatever_the_default(name, float64_by_default):
+    function, *arguments = CALLS[name]
+    found = function(*arguments)
+    assert found.dtype == torch.float32
+    torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, function(*arguments))
 
 
 def test_gaussian_divergence_is_never_below_its_minimum():

@@ -852,3 +852,59 @@ def test_a_dead_cluster_takes_its_state_to_its_new_number():
         for net in (assign, other):
             # two terms: their sum does not depend on the order
             assert torch.equal(net.embed(z)[1], q[:, [1, 2, 0, 3]])
+
+
+# ------------------------------------------------------------------ dtypes
+
+
+@pytest.fixture
+def float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def dtypes(module):
+    return {t.dtype for t in [*module.parameters(), *module.buffers()] if t.is_floating_point()}
+
+
+@EACH_BUILDER
+def test_weights_do_not_depend_on_the_default_dtype(build, float64_by_default):
+    built = build(generator=torch.Generator().manual_seed(3))
+    torch.set_default_dtype(torch.float32)
+    for part, other in zip(built, build(generator=torch.Generator().manual_seed(3)), strict=True):
+        assert dtypes(part) == {torch.float32}
+        for name, value in part.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name])
+
+
+@EACH_NETWORK
+def test_networks_are_float32_whatever_the_default(name, float64_by_default):
+    net = NETWORKS[name]()
+    assert dtypes(net) == {torch.float32}
+    z, q = net(torch.rand(3, 6, dtype=torch.float32))
+    assert z.dtype == q.dtype == torch.float32
+    assert net.decode(z).dtype == torch.float32
+    if isinstance(net, DualAutoencoder):
+        p = torch.full((3, K), 1 / K, dtype=torch.float32)
+        latent = net.latent(torch.rand(3, 6, dtype=torch.float32))
+        assert net.prior(latent, net.log_variance(latent), p).dtype == torch.float32
+    if isinstance(getattr(net, "assign", None), DissimilarityMixture):
+        assert net.assign.distance_to_average(z, q).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Grayscale, Sobel, lambda: ResidualBlock(3, 2, halve=True)],
+    ids=["gray", "sobel", "residual"],
+)
+def test_layers_of_images_are_float32_whatever_the_default(layer, float64_by_default):
+    layer = layer()
+    assert dtypes(layer) == {torch.float32}
+    assert layer(torch.rand(2, 3, 6, 6, dtype=torch.float32)).dtype == torch.float32
+
+
+def test_discriminators_are_float32_whatever_the_default(float64_by_default):
+    features, z = (torch.rand(2, *shape, dtype=torch.float32) for shape in ((5, 9), (16,)))
+    assert Discriminator(9, 16)(features, z).dtype == torch.float32
+    assert Critic(16, (4,))(z).dtype == torch.float32

@@ -51,6 +51,7 @@ class StudentTAssignment(nn.Module):
         super().__init__()
         self.centers = nn.Parameter(torch.zeros(n_clusters, n_components))
         self.register_buffer("frequencies", torch.ones(n_clusters))
+        self.float()
 
     def forward(self, z: Tensor) -> Tensor:
         """Soft assignment ``(n, n_clusters)`` of embeddings ``(n, n_components)``."""
@@ -122,6 +123,7 @@ class DissimilarityMixture(nn.Module):
             self.factors = nn.Parameter(torch.eye(n_components).repeat(n_clusters, 1, 1))
         self.register_buffer("alpha", torch.tensor(1.0))
         self.register_buffer("scale", torch.tensor(1.0))
+        self.float()
 
     def forward(self, z: Tensor) -> Tensor:
         """Responsibilities ``(n, n_clusters)`` of embeddings ``(n, n_components)``."""

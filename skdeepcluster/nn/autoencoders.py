@@ -69,8 +69,8 @@ def _normalized_dense(widths: Sequence[int]) -> list[nn.Module]:
 def _initialized(
     encoder: nn.Module, decoder: nn.Module, generator: torch.Generator | None
 ) -> tuple[nn.Module, nn.Module]:
-    """The pair with the weights of :func:`glorot_`, those of the encoder drawn first."""
-    return glorot_(encoder, generator), glorot_(decoder, generator)
+    """The pair in float32 with the weights of :func:`glorot_`, the encoder's drawn first."""
+    return glorot_(encoder.float(), generator), glorot_(decoder.float(), generator)
 
 
 def mlp_autoencoder(
@@ -265,6 +265,7 @@ class Grayscale(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("weights", torch.tensor([0.299, 0.587, 0.114]), persistent=False)
+        self.float()
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``(n, 1, height, width)`` of images ``(n, 3, height, width)``."""
@@ -289,6 +290,7 @@ class Sobel(nn.Module):
         super().__init__()
         across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8.0
         self.register_buffer("kernels", torch.stack([across, across.T])[:, None], persistent=False)
+        self.float()
 
     def forward(self, x: Tensor) -> Tensor:
         """Derivatives ``(n, 2, height, width)`` of images."""
@@ -412,6 +414,7 @@ class ResidualBlock(nn.Module):
         )
         project: list[nn.Module] = [nn.Conv2d(n_in, n_out, 1)] if halve or n_in != n_out else []
         self.shortcut = nn.Sequential(*pool, *project)  # averaged first: the same for less work
+        self.float()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(n, n_out, ...)`` of maps ``(n, n_in, ...)``."""

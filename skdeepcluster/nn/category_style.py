@@ -45,7 +45,7 @@ class Critic(nn.Module):
         for n_in, n_out in itertools.pairwise([n_features, *hidden_units]):
             layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(_LEAK)]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden_units[-1], 1))
-        glorot_(self, generator)
+        glorot_(self.float(), generator)
 
     def forward(self, z: Tensor) -> Tensor:
         """Scores ``(n,)`` of vectors ``(n, n_features)``."""
@@ -116,8 +116,8 @@ class CategoryStyleNetwork(nn.Module):
         self.decoder = decoder
         self.critic = critic
         self.discriminator = discriminator
-        self.register_buffer("prior", prior)
-        self.register_buffer("prior_score", torch.tensor(0.0))
+        self.register_buffer("prior", prior.float())
+        self.register_buffer("prior_score", torch.tensor(0.0, dtype=torch.float32))
         self.register_buffer("order", torch.arange(len(prior)))
         self.style_length = style_length
 

@@ -42,7 +42,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = (n_features + n_components, *3 * (n_components,), 1)
         self.layers = nn.Sequential(*_dense(widths))
-        glorot_(self, generator)
+        glorot_(self.float(), generator)
 
     def forward(self, features: Tensor, z: Tensor) -> Tensor:
         """Logits ``(n, places)`` of features ``(n, places, n_features)`` with embeddings."""
@@ -79,6 +79,7 @@ class MixturePrior(nn.Module):
     def __init__(self, n_clusters: int, n_components: int) -> None:
         super().__init__()
         self.means = nn.Parameter(torch.zeros(n_clusters, n_components))
+        self.float()
 
     def forward(self, mean: Tensor, log_variance: Tensor, p: Tensor) -> Tensor:
         """Divergence ``(n,)`` of Gaussian posteriors with cluster posterior `p` from the prior."""
@@ -144,13 +145,14 @@ class SpectralAssignment(nn.Module):
     ) -> None:
         super().__init__()
         widths = (n_components, _HEAD_UNITS, _HEAD_UNITS, n_clusters)
-        self.head = glorot_(nn.Sequential(*_dense(widths)), generator)
+        self.head = nn.Sequential(*_dense(widths))
         self.latent = latent
         self.register_buffer("orthonormalizer", torch.eye(n_clusters))
         self.register_buffer("spectral_centers", torch.zeros(n_clusters, n_clusters))
         self.register_buffer("latent_centers", torch.zeros(n_clusters, n_components))
         self.register_buffer("alive", torch.ones(n_clusters, dtype=torch.bool))
         self.register_buffer("variance", torch.tensor(1.0))
+        glorot_(self.float(), generator)
 
     @property
     def centers(self) -> Tensor:
@@ -260,7 +262,7 @@ class DualAutoencoder(nn.Module):
         self.prior = prior
         self.spherical = spherical
         # of the mean, so that any encoder will do; variances of 1 to begin with
-        self.log_variance = nn.Linear(n_components, n_components)
+        self.log_variance = nn.Linear(n_components, n_components, dtype=torch.float32)
         nn.init.zeros_(self.log_variance.weight)
         nn.init.zeros_(self.log_variance.bias)
         self.discriminators = nn.ModuleDict(discriminators or {})

@@ -854,6 +854,42 @@ def test_a_dead_cluster_takes_its_state_to_its_new_number():
             assert torch.equal(net.embed(z)[1], q[:, [1, 2, 0, 3]])
 
 
+# ------------------------------------------------------------------ inner features
+
+
+class UsersEncoder(nn.Module):
+    def __init__(self, layers, features):
+        super().__init__()
+        self.layers = layers
+        self.features = features
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("features", [64, "mean", None, nn.Linear(6, 2)], ids=str)
+def test_an_attribute_of_a_users_encoder_is_not_taken_for_inner_features(features):
+    encoder, decoder = mlp_autoencoder((6,), 4, (8,))
+    encoder = UsersEncoder(encoder, features)
+    x = torch.rand(3, 6)
+    prior = MixturePrior(K, 4)
+    dual = DualAutoencoder(encoder, decoder, SpectralAssignment(K, 4), prior, spherical=True)
+    assert torch.equal(dual.features(x), x)
+    encoder, decoder = mlp_autoencoder((6,), 9, (8,))
+    encoder = UsersEncoder(encoder, features)
+    category = CategoryStyleNetwork(encoder, decoder, Critic(9, (4,)), None, torch.ones(K) / K)
+    assert torch.equal(category.encode(x)[0], x)
+
+
+def test_discriminators_see_the_inner_features_of_a_feature_encoder():
+    encoder, decoder = dual_conv_autoencoder((1, 8, 8), 4)
+    prior = MixturePrior(K, 4)
+    net = DualAutoencoder(encoder, decoder, SpectralAssignment(K, 4), prior, spherical=True)
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.equal(net.features(x), encoder.features(x))
+    assert net.features(x).shape == (3, 64, 2, 2)
+
+
 # ------------------------------------------------------------------ dtypes
 
 

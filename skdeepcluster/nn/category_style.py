@@ -61,9 +61,9 @@ class CategoryStyleNetwork(nn.Module):
     Parameters
     ----------
     encoder : torch.nn.Module
-        From samples to ``(n, n_components)``: the logits of the categories, then the style. A
-        module ``encoder.features``, as :class:`FeatureEncoder` has it, is what the discriminator
-        sees beside the embedding, else the samples.
+        From samples to ``(n, n_components)``: the logits of the categories, then the style. Beside
+        the embedding the discriminator sees the inner features of a :class:`FeatureEncoder`; with
+        any other encoder it sees the samples.
     decoder : torch.nn.Module
         From embeddings to samples.
     critic : torch.nn.Module

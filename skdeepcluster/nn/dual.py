@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from ..functional import entropy, gaussian_divergence, orthonormalizer, squared_distances
 from .assignment import _permute
-from .autoencoders import _dense, glorot_
+from .autoencoders import FeatureEncoder, _dense, glorot_
 
 _HEAD_UNITS = 256  # of the authors' script for pretraining; their later one has 1024
 
@@ -218,8 +218,8 @@ class DualAutoencoder(nn.Module):
     Parameters
     ----------
     encoder, decoder : torch.nn.Module
-        From samples to latents ``(n, n_components)``, and back. A module ``encoder.features``, as
-        :class:`FeatureEncoder` has it, is what the discriminators see, else the samples.
+        From samples to latents ``(n, n_components)``, and back. The discriminators see the inner
+        features of a :class:`FeatureEncoder`; with any other encoder they see the samples.
     assign : StudentTAssignment or SpectralAssignment
         From latents to soft assignment; until there is a spectral embedding, the latents are it.
     prior : MixturePrior
@@ -268,10 +268,10 @@ class DualAutoencoder(nn.Module):
         self.discriminators = nn.ModuleDict(discriminators or {})
 
     def features(self, x: Tensor) -> Tensor:
-        """What the discriminators see of samples: ``(n, channels, ...)``."""
-        inner = getattr(self.encoder, "features", None)
-        seen: Tensor = x if inner is None else inner(x)
-        return seen
+        """The input of the discriminators: inner features ``(n, channels, ...)``, or samples."""
+        if isinstance(self.encoder, FeatureEncoder):
+            x = self.encoder.features(x)
+        return x
 
     def latent(self, x: Tensor) -> Tensor:
         """Mean latents ``(n, n_components)``."""

@@ -1,10 +1,15 @@
-"""Random changes of a batch of samples, on tensors, on the training device."""
+"""Augmentations: random changes of a batch of samples, on the device of the batch."""
 
 import math
 
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+
+def _uniform(generator: torch.Generator | None, x: Tensor, *shape: int) -> Tensor:
+    """Draws from [0, 1) on the device of `x`, in float32 whatever torch's default dtype is."""
+    return torch.rand(shape, generator=generator, device=x.device, dtype=torch.float32)
 
 
 def random_affine(
@@ -17,10 +22,10 @@ def random_affine(
     scale: float = 0.2,
     shear: float = 0.2,
 ) -> Tensor:
-    """Rotate, shift, scale and shear each image by its own random amounts.
+    """Rotate, shift, scale and shear each image at random.
 
-    Rotation and shift are those of DEC-DA (Guo et al. 2018, section 4.2); the
-    rest widens them. Bilinear, edges continued outwards.
+    Rotation and shift are those of DEC-DA (Guo et al. 2018, section 4.2), which has no scaling and
+    no shear. Interpolation is bilinear; outside the image its border pixels are repeated.
 
     Parameters
     ----------
@@ -29,13 +34,13 @@ def random_affine(
     generator : torch.Generator, default=None
         Source of randomness, on the device of `x`; torch's global one by default.
     strength : float, default=1.0
-        Factor on all of the amounts below.
+        Factor for all amounts below.
     rotation : float, default=10.0
         Largest angle, in degrees.
     shift : float, default=0.1
-        Largest shift, as a share of each side.
+        Largest shift, as a share of the side.
     scale : float, default=0.2
-        Largest relative change of either side's length, each on its own.
+        Largest relative change of height and of width. The two are drawn independently.
     shear : float, default=0.2
         Largest shear, as the tangent of the angle.
 
@@ -50,13 +55,13 @@ def random_affine(
     torch.Size([4, 1, 8, 8])
     """
     n, _, height, width = x.shape
-    draw = torch.rand(n, 6, generator=generator, device=x.device) * 2 - 1
+    draw = _uniform(generator, x, n, 6) * 2 - 1
     draw *= strength  # (n, 6)
     angle, shear_by, scale_x, scale_y, shift_x, shift_y = draw.unbind(dim=1)
     angle = angle * math.radians(rotation)
     cos, sin = angle.cos(), angle.sin()
     shear_by, scale_x, scale_y = shear_by * shear, 1 + scale_x * scale, 1 + scale_y * scale
-    aspect = width / height  # the grid's unit is half a side, so angles need it
+    aspect = width / height  # needed for angles: the grid's unit is half a side
     # grid coordinates span [-1, 1], so a shift by a share of the side counts twice
     theta = torch.stack(
         [
@@ -64,9 +69,15 @@ def random_affine(
             torch.stack([sin * scale_y * aspect, cos * scale_y, 2 * shift * shift_y]),
         ]
     ).permute(2, 0, 1)  # (n, 2, 3)
-    grid = affine_grid(theta, list(x.shape), align_corners=False)
+    grid = _grid(theta, x)  # (n, height, width, 2)
     turned = grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
     return turned.to(x.dtype)
+
+
+def _grid(theta: Tensor, x: Tensor) -> Tensor:
+    """Source coordinates of each pixel under the maps `theta`, in float32 also under autocast."""
+    with torch.autocast(x.device.type, enabled=False):
+        return affine_grid(theta, list(x.shape), align_corners=False)
 
 
 def random_crop(
@@ -80,10 +91,11 @@ def random_crop(
     intensity: float = 0.4,
     pixel_range: tuple[float, float] | None = None,
 ) -> Tensor:
-    """Crop each image at random, turned and bent, and change its brightness and contrast.
+    """Crop, rotate and bend each image at random, and change its brightness and contrast.
 
-    The crop is scaled back to the size of the image, as in Chen et al. 2020, appendix A; the
-    elastic displacement (after Simard et al. 2003) is smooth. Bilinear, edges continued outwards.
+    The crop is scaled back to the size of the image, as in Chen et al. 2020, appendix A. Images are
+    bent by a smooth elastic displacement (after Simard et al. 2003). Interpolation is bilinear;
+    outside the image its border pixels are repeated.
 
     Parameters
     ----------
@@ -94,11 +106,11 @@ def random_crop(
     least_area : float, default=0.5
         Smallest share of the image that a crop keeps, in (0, 1].
     aspect : float, default=4/3
-        Largest ratio of a crop's sides, at least 1, relative to those of the image.
+        Largest change of the ratio of width to height, at least 1.
     rotation : float, default=15.0
         Largest angle, in degrees.
     elastic : float, default=0.1
-        Largest displacement of the knots of a 4 x 4 grid, as a share of each side.
+        Largest displacement of the points of a 4 x 4 grid, as a share of the side.
     intensity : float, default=0.4
         Largest relative change of brightness, and of contrast.
     pixel_range : tuple of 2 floats, default=None
@@ -119,21 +131,21 @@ def random_crop(
     n, _, height, width = x.shape
 
     def draw(*shape: int) -> Tensor:
-        return torch.rand(n, *shape, generator=generator, device=x.device) * 2 - 1
+        return _uniform(generator, x, n, *shape) * 2 - 1
 
     area = least_area + (1 - least_area) * (draw() + 1) / 2
     stretch = aspect ** draw()
     part_x, part_y = (area * stretch).sqrt().clamp(max=1), (area / stretch).sqrt().clamp(max=1)
     angle = draw() * math.radians(rotation)
     cos, sin = angle.cos(), angle.sin()
-    ratio = width / height  # the grid's unit is half a side, so angles need it
+    ratio = width / height  # needed for angles: the grid's unit is half a side
     theta = torch.stack(
         [
             torch.stack([cos * part_x, -sin * part_y / ratio, (1 - part_x) * draw()]),
             torch.stack([sin * part_x * ratio, cos * part_y, (1 - part_y) * draw()]),
         ]
     ).permute(2, 0, 1)  # (n, 2, 3)
-    grid = affine_grid(theta, list(x.shape), align_corners=False)
+    grid = _grid(theta, x)  # (n, height, width, 2)
     knots = 2 * elastic * draw(2, 4, 4)
     bend = interpolate(knots, size=(height, width), mode="bicubic", align_corners=True)
     grid = grid + bend.permute(0, 2, 3, 1)  # (n, height, width, 2)
@@ -145,7 +157,7 @@ def random_crop(
 def _relight(
     x: Tensor, brightness: Tensor, contrast: Tensor, pixel_range: tuple[float, float] | None
 ) -> Tensor:
-    """Images times a brightness, then with another contrast about their mean."""
+    """Images with their brightness multiplied, then their contrast about the mean."""
     low, high, least, most = 0.0, 1.0, -math.inf, math.inf
     if pixel_range is not None:
         (low, high), least, most = pixel_range, 0.0, 1.0
@@ -163,18 +175,19 @@ def _relight(
 def random_masking(
     x: Tensor, generator: torch.Generator | None = None, *, share: float = 0.5
 ) -> Tensor:
-    """Set a random share of the entries to zero, those of each sample on their own.
+    """Set a random share of the entries of each sample to zero.
 
-    The corruption of a denoising autoencoder (Vincent et al. 2008, section 2.3).
+    Use it where zero means "nothing here", as in bags of words. It is the corruption of a denoising
+    autoencoder (Vincent et al. 2008, section 2.3).
 
     Parameters
     ----------
     x : float tensor of shape (n, ...)
-        Samples, zero where nothing is known of them.
+        Samples.
     generator : torch.Generator, default=None
         Source of randomness, on the device of `x`; torch's global one by default.
     share : float, default=0.5
-        Probability of an entry to be set to zero.
+        Probability that an entry is set to zero.
 
     Returns
     -------
@@ -187,7 +200,7 @@ def random_masking(
     >>> x.unique(), bool(450 < x.sum() < 550)
     (tensor([0., 1.]), True)
     """
-    kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
+    kept = _uniform(generator, x, *x.shape) >= share
     return x * kept
 
 
@@ -199,9 +212,9 @@ def random_photo(
     intensity: float = 0.4,
     pixel_range: tuple[float, float] | None = None,
 ) -> Tensor:
-    """Crop and mirror each photograph at random, change its light and the order of its colours.
+    """Crop and mirror each photograph at random, and change its light and its colours.
 
-    Zhao et al. 2020, section 4.1 and their code: crop, flip, channel order before graying,
+    Zhao et al. 2020, section 4.1, and their code: mirror image, random order of the channels, crop,
     brightness and contrast.
 
     Parameters
@@ -230,9 +243,9 @@ def random_photo(
     torch.Size([4, 3, 8, 8])
     """
     n, channels = x.shape[:2]
-    mirrored = torch.rand(n, 1, 1, 1, generator=generator, device=x.device) < 0.5
+    mirrored = _uniform(generator, x, n, 1, 1, 1) < 0.5
     x = torch.where(mirrored, x.flip(3), x)
-    order = torch.rand(n, channels, generator=generator, device=x.device).argsort(dim=1)
+    order = _uniform(generator, x, n, channels).argsort(dim=1)
     x = x.gather(1, order[:, :, None, None].expand_as(x))
     return random_crop(
         x,
@@ -248,9 +261,10 @@ def random_photo(
 def random_swap(
     x: Tensor, generator: torch.Generator | None = None, *, share: float = 0.1
 ) -> Tensor:
-    """Replace a random share of each sample's features by those of other samples of the batch.
+    """Replace a random share of each sample's features by those of other samples in the batch.
 
-    The corruption of Yoon et al. 2020, section 4.1: each feature keeps its distribution.
+    Use it for tables: every feature keeps its distribution. It is the corruption of Yoon et al.
+    2020, section 4.1.
 
     Parameters
     ----------
@@ -259,7 +273,7 @@ def random_swap(
     generator : torch.Generator, default=None
         Source of randomness, on the device of `x`; torch's global one by default.
     share : float, default=0.1
-        Probability of a feature to be replaced.
+        Probability that a feature is replaced.
 
     Returns
     -------
@@ -273,5 +287,5 @@ def random_swap(
     True
     """
     other = torch.randint(len(x), x.shape, generator=generator, device=x.device)
-    swapped = torch.rand(x.shape, generator=generator, device=x.device) < share
+    swapped = _uniform(generator, x, *x.shape) < share
     return torch.where(swapped, x.gather(0, other), x)

@@ -1,13 +1,13 @@
-"""Dissimilarities between points and the centers of clusters, each formula once.
+"""Dissimilarities between points and the centers of clusters.
 
-A formula is a pure function ``f(x, center, **params)`` of tensors of shape ``(..., m)`` that
-broadcast against each other, reduced over the last axis. So one formula gives all pairs of points
-and centers, and the rows of two equally long tensors. No gradient is NaN, not even where a point
-is a center or a row is zero; where a formula has a kink, the gradient there is that of one side,
-or zero.
+Each formula is a function ``f(x, center, **params)`` of two tensors of shape ``(..., m)``, which
+are broadcast against each other. It reduces the last axis. So the same formula gives the
+dissimilarities of all pairs of points and centers, or those of the rows of two tensors. Gradients
+are never NaN, also where a point equals a center or a row is zero. At a kink the gradient is that
+of one side, or zero.
 
-The choice of formulas is that of Lara and Gonzalez 2020, "Dissimilarity Mixture Autoencoder for
-Deep Clustering" (arXiv 2006.08177), table 1, and of their code (github.com/juselara1/dmae).
+The formulas are those of Lara and Gonzalez 2020, "Dissimilarity Mixture Autoencoder for Deep
+Clustering" (arXiv 2006.08177), table 1, and of their code (github.com/juselara1/dmae).
 """
 
 import inspect
@@ -20,16 +20,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-_FLOOR = 1e-12  # under logarithms and fractions; its inverse squared is still a float32
-_SMOOTHING = 1e-3  # of the shares of a row, as in the authors' code
+_FLOOR = 1e-12  # least argument of logarithms and fractions; 1 / _FLOOR**2 is still a float32
+_SMOOTHING = 1e-3  # added to each entry before it is divided by the sum, as in the authors' code
 
 Period = float | Collection[float | None]
 
 
 def euclidean(x: Tensor, center: Tensor) -> Tensor:
-    """Euclidean distance.
+    """Euclidean distance, for round clusters.
 
-    Lara and Gonzalez 2020, table 1; not squared, as in their code.
+    Lara and Gonzalez 2020, table 1. It is not squared, as in their code.
 
     Parameters
     ----------
@@ -50,15 +50,15 @@ def euclidean(x: Tensor, center: Tensor) -> Tensor:
 
 
 def _norm(rows: Tensor, order: float = 2.0) -> Tensor:
-    """Norms ``(..., 1)`` of rows; unlike that of a square root, the gradient at zero is zero."""
+    """Norms ``(..., 1)`` of rows; the gradient at zero is zero."""
     norm: Tensor = torch.linalg.vector_norm(rows, order, dim=-1, keepdim=True)
     return norm
 
 
 def sqeuclidean(x: Tensor, center: Tensor) -> Tensor:
-    """Squared Euclidean distance, that of k-means.
+    """Squared Euclidean distance, for round clusters as in k-means.
 
-    The Bregman divergence of the squared norm (Banerjee et al. 2005, table 1).
+    It is the Bregman divergence of the squared norm (Banerjee et al. 2005, table 1).
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def sqeuclidean(x: Tensor, center: Tensor) -> Tensor:
 
 
 def manhattan(x: Tensor, center: Tensor) -> Tensor:
-    """Sum of the absolute differences.
+    """Sum of absolute differences; outliers count less than in the Euclidean distance.
 
     Lara and Gonzalez 2020, table 1.
 
@@ -102,10 +102,10 @@ def manhattan(x: Tensor, center: Tensor) -> Tensor:
 
 
 def minkowski(x: Tensor, center: Tensor, *, p: float = 3.0) -> Tensor:
-    """The p-norm of the difference.
+    """Norm of order `p` of the difference, between Manhattan (1) and Chebyshev (infinity).
 
-    From the code of Lara and Gonzalez 2020. The powers are taken relative to the largest
-    difference, so that they neither overflow nor vanish, whatever `p`.
+    From the code of Lara and Gonzalez 2020. Differences are divided by the largest one first, so
+    that high powers neither overflow nor vanish.
 
     Parameters
     ----------
@@ -125,16 +125,17 @@ def minkowski(x: Tensor, center: Tensor, *, p: float = 3.0) -> Tensor:
     tensor(6.)
     """
     difference = x - center
-    # detached: a norm does not depend on the unit that its powers are taken in
+    # detached: the norm does not depend on this unit
     largest = difference.detach().abs().amax(dim=-1, keepdim=True)
     unit = largest.where(largest > 0, 1.0)
     return (_norm(difference / unit, p) * unit).squeeze(-1)
 
 
 def chebyshev(x: Tensor, center: Tensor) -> Tensor:
-    """Largest absolute difference.
+    """Largest absolute difference in any column.
 
-    From the code of Lara and Gonzalez 2020. Columns that share the maximum share the gradient.
+    From the code of Lara and Gonzalez 2020. If several columns have the maximum, they share the
+    gradient.
 
     Parameters
     ----------
@@ -155,9 +156,10 @@ def chebyshev(x: Tensor, center: Tensor) -> Tensor:
 
 
 def cosine(x: Tensor, center: Tensor) -> Tensor:
-    """One minus the cosine of the angle; 1 where a row is zero, with no gradient.
+    """One minus the cosine of the angle, for rows whose length does not matter.
 
-    From the code of Lara and Gonzalez 2020, for rows that are not zero.
+    From the code of Lara and Gonzalez 2020. If a row is zero, the result is 1 and the gradient is
+    0.
 
     Parameters
     ----------
@@ -178,15 +180,16 @@ def cosine(x: Tensor, center: Tensor) -> Tensor:
 
 
 def _unit(rows: Tensor) -> Tensor:
-    """Rows of length 1; a zero row stays zero and has no gradient."""
+    """Rows scaled to length 1; a zero row stays zero, and its gradient is 0."""
     norm = _norm(rows)
     return rows / norm.where(norm > 0, math.inf)
 
 
 def correlation(x: Tensor, center: Tensor) -> Tensor:
-    """One minus Pearson's correlation; 1 where a row is constant, with no gradient.
+    """One minus Pearson's correlation, for rows whose level and scale do not matter.
 
     From the code of Lara and Gonzalez 2020 (version 1.0.0). Each row is centered by its own mean.
+    If a row is constant, the result is 1 and the gradient is 0.
 
     Parameters
     ----------
@@ -207,18 +210,18 @@ def correlation(x: Tensor, center: Tensor) -> Tensor:
 
 
 def _centered(rows: Tensor) -> Tensor:
-    """Rows less their mean, exactly zero where only rounding is left of them."""
+    """Rows minus their mean; exactly zero if only rounding errors are left."""
     deviations = rows - rows.mean(dim=-1, keepdim=True)
     rounding = 10 * torch.finfo(rows.dtype).eps * _norm(rows)
     return deviations.where(_norm(deviations) > rounding, 0.0)
 
 
 def dot_product(x: Tensor, center: Tensor) -> Tensor:
-    """Minus the scalar product with the center, brought into the unit ball.
+    """Minus the dot product, with centers that are at most 1 long.
 
-    Lara and Gonzalez 2020, table 1, where norms are taken to be bounded: a center outside of the
-    unit ball would make any dissimilarity smaller by being longer still, so it counts as the
-    nearest point of the ball. Negative where the two point the same way, at least ``-|x|``.
+    Lara and Gonzalez 2020, table 1, which assumes bounded norms. Without a bound, training could
+    make all dissimilarities smaller by making centers longer. So a longer center is scaled to
+    length 1. The result is at least ``-|x|``, and negative if the angle is less than 90 degrees.
 
     Parameters
     ----------
@@ -239,11 +242,11 @@ def dot_product(x: Tensor, center: Tensor) -> Tensor:
 
 
 def itakura_saito(x: Tensor, center: Tensor) -> Tensor:
-    """Itakura-Saito divergence of positive points.
+    """Itakura-Saito divergence, for positive data such as spectra.
 
-    Lara and Gonzalez 2020, table 1: the sum of ``x / center - ln(x / center) - 1``. A center
-    counts by its magnitude, so a training step across zero can be taken back; both arguments are
-    kept from zero by 1e-12.
+    Lara and Gonzalez 2020, table 1: the sum of ``x / center - ln(x / center) - 1``. Centers count
+    with their absolute value, so that training can correct a step across zero. Both arguments are
+    at least 1e-12.
 
     Parameters
     ----------
@@ -269,8 +272,8 @@ def _log_shares(weights: Tensor) -> Tensor:
     return weights.log() - weights.sum(dim=-1, keepdim=True).log()
 
 
-# to logarithms of shares of a row, which no share is too small for. The authors' smoothing cancels
-# in a softmax. "identity" is for points that are not negative; its centers are free, hence abs.
+# From values to logarithms of shares, which do not underflow. A softmax needs no smoothing: it
+# cancels. "identity" is for data without negative values; centers may be negative, hence abs.
 _NORMALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "abs_sum": lambda v: _log_shares(v.abs()),
     "identity": lambda v: _log_shares(v.abs()),
@@ -282,20 +285,20 @@ _NORMALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def kullback_leibler(x: Tensor, center: Tensor, *, normalizer: str = "abs_sum") -> Tensor:
-    """Kullback-Leibler divergence of the point from the center, both made to sum to one.
+    """Kullback-Leibler divergence of points from centers, for rows of counts or shares.
 
-    Lara and Gonzalez 2020, table 1, with the normalizers of their code, whose default is
-    "softmax_abs". As both arguments are normalized, none of it is negative.
+    Lara and Gonzalez 2020, table 1, with the normalizers of their code (there the default is
+    "softmax_abs"). Both arguments are normalized to sum to 1, so the result is never negative.
 
     Parameters
     ----------
     x, center : tensors of shape (..., m)
         Points and centers, which broadcast.
     normalizer : str, default="abs_sum"
-        What makes a row sum to one: its absolute values ("abs_sum"), its squares
-        ("squared_sum") or its positive part ("relu_sum"), each plus 1e-3, over their sum; the
-        softmax of its absolute values ("softmax_abs") or of its positive part ("softmax_relu");
-        or "identity", which is "abs_sum" for points that have no negative values.
+        How rows are made to sum to 1. "abs_sum", "squared_sum" and "relu_sum" take absolute values,
+        squares or positive parts, add 1e-3 to each and divide by the sum. "softmax_abs" and
+        "softmax_relu" take the softmax of absolute values or positive parts. "identity" is
+        "abs_sum" for data without negative values, and refuses other data.
 
     Returns
     -------
@@ -312,7 +315,7 @@ def kullback_leibler(x: Tensor, center: Tensor, *, normalizer: str = "abs_sum") 
 
 
 def _periods(period: Period, like: Tensor) -> Tensor:
-    """Period of each column, 0 where it has none, of shape (m,) or ()."""
+    """Period of each column, shape (m,) or (); 0 if a column is not periodic."""
     if not isinstance(period, Collection):
         return like.new_tensor(period)
     if len(period) != like.shape[-1]:
@@ -324,17 +327,18 @@ def _periods(period: Period, like: Tensor) -> Tensor:
 
 
 def toroidal(x: Tensor, center: Tensor, *, period: Period) -> Tensor:
-    """Squared Euclidean distance on a torus, the way around it that is shortest.
+    """Squared Euclidean distance for periodic columns such as angles and hours.
 
-    From the code of Lara and Gonzalez 2020, there for two columns, written by column so that it
-    holds for any number of them and any position of points and centers.
+    The difference in each periodic column is that of the shortest way around. From the code of Lara
+    and Gonzalez 2020, which has two columns; here the number of columns and the position of points
+    and centers are free.
 
     Parameters
     ----------
     x, center : tensors of shape (..., m)
         Points and centers, which broadcast.
     period : float or sequence of m floats
-        Period of all columns, or of each, where None or 0 is a column that is not periodic.
+        One period for all columns, or one for each column; None or 0 if a column is not periodic.
 
     Returns
     -------
@@ -356,24 +360,24 @@ def toroidal(x: Tensor, center: Tensor, *, period: Period) -> Tensor:
 
 
 def wrap(centers: Tensor, period: Period, origin: float | Tensor = 0.0) -> Tensor:
-    """Bring centers into the period that the data are in; up to rounding, for reading only.
+    """Move centers by whole periods to where the data are, so that they can be read.
 
-    Training on a torus may leave them any number of turns away, where :func:`toroidal` is the
-    same (Lara and Gonzalez 2020 keep them there).
+    Training with :func:`toroidal` may move centers by whole periods, which changes no
+    dissimilarity.
 
     Parameters
     ----------
     centers : tensor of shape (..., m)
         Centers.
     period : float or sequence of m floats
-        As of :func:`toroidal`.
+        One period for all columns, or one for each column, as in :func:`toroidal`.
     origin : float or tensor of shape (m,), default=0.0
         Where the period begins.
 
     Returns
     -------
     tensor of shape (..., m)
-        In ``[origin, origin + period)`` where a column is periodic.
+        Up to rounding, periodic columns are in ``[origin, origin + period)``.
 
     Examples
     --------
@@ -388,10 +392,11 @@ def wrap(centers: Tensor, period: Period, origin: float | Tensor = 0.0) -> Tenso
 
 
 def mahalanobis(x: Tensor, center: Tensor, factor: Tensor) -> Tensor:
-    """Squared Mahalanobis distance, of a precision given as a product ``factor @ factor.T``.
+    """Squared Mahalanobis distance, for elongated clusters.
 
-    Lara and Gonzalez 2020, table 1. The factor may be any square matrix; it is that of the
-    inverse of a covariance, see :func:`precision_factors`.
+    Lara and Gonzalez 2020, table 1. The precision of a cluster, the inverse of its covariance, is
+    ``factor @ factor.T``. The factor may be any square matrix; :func:`precision_factors` computes
+    one.
 
     Parameters
     ----------
@@ -410,8 +415,8 @@ def mahalanobis(x: Tensor, center: Tensor, factor: Tensor) -> Tensor:
     >>> mahalanobis(torch.tensor([3., 4.]), torch.zeros(2), torch.diag(torch.tensor([1., 2.])))
     tensor(73.)
     """
-    # the only matrix product here: autocast would cut it to bfloat16, and matmul would expand
-    # the factors by the points
+    # autocast would compute this matrix product in bfloat16; matmul would copy the factors for
+    # each point
     with torch.autocast(x.device.type, enabled=False):
         return torch.einsum("...i,...ij->...j", x - center, factor).square().sum(dim=-1)
 
@@ -419,12 +424,12 @@ def mahalanobis(x: Tensor, center: Tensor, factor: Tensor) -> Tensor:
 def precision_factors(
     points: Tensor, labels: Tensor, n_clusters: int, regularization: float = 1e-3
 ) -> Tensor:
-    """Cholesky factors of the precisions of clusters, the start of :func:`mahalanobis`.
+    """Cholesky factors of the precisions of clusters, to start :func:`mahalanobis` with.
 
-    Lara and Gonzalez 2020 invert the sample covariance of each cluster. Here it is shrunk:
-    ``regularization`` times its mean variance is added to the diagonal, and a cluster of up to
-    ``m`` points, or of equal ones, takes the covariance that is pooled over all clusters. Where
-    that is zero too, the factor is the identity's. Computed in float64.
+    Lara and Gonzalez 2020 invert the sample covariance of each cluster. Here `regularization` times
+    its mean variance is added to its diagonal first. A cluster that has at most `m` points, or only
+    equal points, gets the covariance that is pooled over all clusters. If this is zero too, the
+    factor is the identity matrix. All is computed in float64.
 
     Parameters
     ----------
@@ -435,7 +440,7 @@ def precision_factors(
     n_clusters : int
         Number of clusters; some may be empty.
     regularization : float, default=1e-3
-        Strength of the shrinkage, positive.
+        Share of the mean variance that is added to the diagonal, greater than 0.
 
     Returns
     -------
@@ -447,7 +452,7 @@ def precision_factors(
     >>> import torch
     >>> points = torch.tensor([[0., 0.], [0., 2.], [4., 0.], [4., 2.]])
     >>> factors = precision_factors(points, torch.zeros(4, dtype=torch.long), n_clusters=1)
-    >>> (factors[0] @ factors[0].T).inverse()  # shrinkage adds 0.0033
+    >>> (factors[0] @ factors[0].T).inverse()  # the covariance; 0.0033 is added to its diagonal
     tensor([[5.3367, 0.0000],
             [0.0000, 1.3367]])
     """
@@ -459,7 +464,7 @@ def precision_factors(
     own = scatter / (counts - 1).clamp_min(1).reshape(-1, 1, 1)
     pooled = scatter.sum(dim=0) / max(n - int((counts > 0).sum()), 1)
     identity = torch.eye(m, dtype=wide.dtype)
-    # what rounding leaves of equal points
+    # the variance that rounding gives to equal points
     least = (10 * torch.finfo(points.dtype).eps * wide.abs().max()) ** 2
     if _mean_variance(pooled) <= least:
         pooled = identity
@@ -472,7 +477,7 @@ def precision_factors(
 
 
 def _scatter(rows: Tensor) -> Tensor:
-    """Sums of products ``(m, m)`` of the deviations of rows from their mean; zero for none."""
+    """Scatter matrix ``(m, m)``: summed products of deviations from the mean; 0 without rows."""
     deviations = rows - rows.sum(dim=0) / max(len(rows), 1)
     return deviations.T @ deviations
 
@@ -482,20 +487,20 @@ def _mean_variance(covariance: Tensor) -> Tensor:
 
 
 def log_determinants(factors: Tensor) -> Tensor:
-    """Logarithms of the determinants of the precisions that the factors give.
+    """Logarithms of the determinants of the precisions ``factor @ factor.T``.
 
-    Half of it is what a Gaussian's log-density has besides half of minus :func:`mahalanobis` and
-    a constant (Bishop 2006, equation 2.43).
+    The log-density of a Gaussian is half of this, minus half of :func:`mahalanobis`, plus a
+    constant (Bishop 2006, equation 2.43).
 
     Parameters
     ----------
     factors : tensor of shape (k, m, m)
-        Factors as of :func:`mahalanobis`, not necessarily triangular.
+        Factors as in :func:`mahalanobis`; they need not be triangular.
 
     Returns
     -------
     tensor of shape (k,)
-        Minus infinity for a singular one.
+        Minus infinity for a singular factor.
 
     Examples
     --------
@@ -508,7 +513,7 @@ def log_determinants(factors: Tensor) -> Tensor:
 
 
 class _Domain(NamedTuple):
-    """Which values of the data a formula is made for."""
+    """Values of the data that a formula allows."""
 
     holds: Callable[[Tensor], Tensor]
     allowed: str
@@ -520,7 +525,7 @@ _DOMAINS = {
     "non-negative": _Domain(
         lambda x: x >= 0,
         "values of at least 0",
-        "shift the data, or pass a normalizer that is made for them, such as 'squared_sum'",
+        "shift the data, or pass a normalizer that allows negative values, such as 'squared_sum'",
     ),
     "positive": _Domain(
         lambda x: x > 0,
@@ -532,20 +537,21 @@ _DOMAINS = {
 
 @dataclass(frozen=True)
 class Dissimilarity:
-    """A formula with its parameters, as :func:`resolve` returns it.
+    """A formula with its parameters. :func:`resolve` makes it.
 
     Attributes
     ----------
     name : str
-        Its name in the registry, or that of the user's callable.
+        Its name, one of :func:`names`, or the name of the user's function.
     formula : callable
-        From tensors ``(..., m)`` of points and centers, which broadcast, to ``(...)``.
+        Function of points and centers, tensors of shape ``(..., m)`` that are broadcast, which
+        returns a tensor of shape ``(...)``.
     domain : {"real", "non-negative", "positive"}
-        What the data may be. Centers are free in any case.
+        Values that the data may have. Centers may have any values.
     params : dict
         Keyword arguments of the formula.
     needs_factors : bool
-        Whether the formula takes factors ``(..., m, m)`` after the centers.
+        Whether the formula takes factors ``(..., m, m)`` as its third argument.
 
     Examples
     --------
@@ -609,19 +615,19 @@ class Dissimilarity:
         return self._shaped(self._evaluate(x, centers, *factors), (len(x),))
 
     def check(self, x: Tensor, what: str = "X") -> None:
-        """Refuse points that the formula is not made for; zero rows are fine.
+        """Check that the formula is defined for these points; zero rows are allowed.
 
         Parameters
         ----------
         x : tensor of shape (n, m)
             Points.
         what : str, default="X"
-            What the message calls them.
+            Name of the points in the error message.
 
         Raises
         ------
         ValueError
-            If a value is not finite or not in the domain.
+            If a value is not finite or outside the domain of the formula.
         """
         for domain in (_DOMAINS["real"], _DOMAINS[self.domain]):
             refused = ~domain.holds(x)
@@ -633,7 +639,7 @@ class Dissimilarity:
                 )
 
     def _evaluate(self, x: Tensor, centers: Tensor, *factors: Tensor) -> Tensor:
-        # under autocast embeddings are bfloat16, but centers are float32
+        # under autocast embeddings are bfloat16 while centers are float32
         x = x.to(torch.promote_types(x.dtype, centers.dtype))
         return self.formula(x, centers, *factors, **self.params)
 
@@ -667,7 +673,7 @@ _REGISTRY = {
 
 
 def names() -> tuple[str, ...]:
-    """Names that :func:`resolve` knows.
+    """List the names of all dissimilarities, for :func:`resolve`.
 
     Returns
     -------
@@ -684,16 +690,17 @@ def names() -> tuple[str, ...]:
 def resolve(
     dissimilarity: str | Callable[..., Tensor], params: Mapping[str, Any] | None = None
 ) -> Dissimilarity:
-    """Look up a dissimilarity by name, or take the user's own.
+    """Get a dissimilarity by its name, or make one from a function of your own.
 
     Parameters
     ----------
     dissimilarity : str or callable
-        One of :func:`names`, or a function of two tensors ``(..., m)`` that broadcasts them and
-        returns ``(...)``, smaller where they are more alike.
+        One of :func:`names`, or a function of two tensors of shape ``(..., m)`` that broadcasts
+        them against each other and returns a tensor of shape ``(...)``. Its values are smaller for
+        more similar rows.
     params : dict, default=None
-        Keyword arguments of the formula: ``p`` of "minkowski", ``normalizer`` of
-        "kullback_leibler", ``period`` of "toroidal", or those of the callable.
+        Keyword arguments of the formula: `p` for "minkowski", `normalizer` for "kullback_leibler",
+        `period` for "toroidal", or those of your function.
 
     Returns
     -------
@@ -702,9 +709,10 @@ def resolve(
     Raises
     ------
     TypeError
-        If a parameter is unknown or missing, or if `dissimilarity` is neither name nor callable.
+        If a parameter is unknown or missing, or if `dissimilarity` is neither a string nor
+        callable.
     ValueError
-        If the name is unknown or a parameter has a value that is not allowed.
+        If the name is unknown or the value of a parameter is not allowed.
 
     Examples
     --------

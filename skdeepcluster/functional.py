@@ -1,9 +1,8 @@
-"""Each equation once, as a pure function of tensors.
+"""The equations of the papers, each as one function of tensors without side effects.
 
-``z`` is a batch of embeddings, ``q`` the soft assignment and ``p`` its target.
-Everything here is computed in float32 or wider: the inputs are never cast down,
-also not under autocast, which changes matrix products only: those that hold one
-(``contrastive_loss``, ``orthonormalizer``) are called outside of it.
+`z` is a batch of embeddings, `q` its soft assignment and `p` the target of the soft assignment.
+All computations are in float32 or wider, also under autocast: narrower inputs are converted to
+float32, and matrix products do not run in bfloat16.
 """
 
 import math
@@ -14,8 +13,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, softplus
 
 
+def _wide(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors, converted to float32 where they are narrower."""
+    return tuple(t.to(torch.promote_types(t.dtype, torch.float32)) for t in tensors)
+
+
 def squared_distances(z: Tensor, centers: Tensor) -> Tensor:
-    """Squared Euclidean distances, without the cancellation of the expanded form.
+    """Squared Euclidean distances from each embedding to each center.
+
+    Differences are squared and summed. The expanded form ``|z|^2 - 2 z.c + |c|^2`` is faster but
+    loses digits far from the origin.
 
     Parameters
     ----------
@@ -26,7 +33,7 @@ def squared_distances(z: Tensor, centers: Tensor) -> Tensor:
 
     Returns
     -------
-    tensor of shape (n, k), of the wider dtype of the two
+    tensor of shape (n, k), of the wider dtype of the two, at least float32
 
     Examples
     --------
@@ -34,14 +41,14 @@ def squared_distances(z: Tensor, centers: Tensor) -> Tensor:
     >>> squared_distances(torch.tensor([[0., 0.]]), torch.tensor([[3., 4.]]))
     tensor([[25.]])
     """
+    z, centers = _wide(z, centers)
     return (z.unsqueeze(1) - centers).square().sum(dim=2)
 
 
 def student_t_assignment(z: Tensor, centers: Tensor, scale: float | Tensor = 1.0) -> Tensor:
-    """Soft assignment by a Student-t kernel of one degree of freedom.
+    """Soft assignment by a Student-t kernel with one degree of freedom.
 
-    Guo et al. 2017, equation 6 (from Xie et al. 2016, equation 1), where the
-    kernel has unit width: ``scale=1``.
+    Guo et al. 2017, equation 6 (from Xie et al. 2016, equation 1); both have ``scale=1``.
 
     Parameters
     ----------
@@ -50,7 +57,7 @@ def student_t_assignment(z: Tensor, centers: Tensor, scale: float | Tensor = 1.0
     centers : tensor of shape (k, m)
         Cluster centers.
     scale : float or scalar tensor, default=1.0
-        Squared width of the kernel, positive, in units of squared distance.
+        Squared width of the kernel, greater than 0.
 
     Returns
     -------
@@ -68,15 +75,17 @@ def student_t_assignment(z: Tensor, centers: Tensor, scale: float | Tensor = 1.0
 
 
 def target_distribution(q: Tensor, frequencies: Tensor | None = None) -> Tensor:
-    """Sharpened target of a soft assignment, Guo et al. 2017, equation 8.
+    """Target distribution of a soft assignment: the same, but sharper.
+
+    Guo et al. 2017, equation 8.
 
     Parameters
     ----------
     q : tensor of shape (n, k)
         Soft assignment.
     frequencies : tensor of shape (k,), default=None
-        Soft cluster frequencies ``f_j``. By default the column sums of `q`, as
-        in the paper, where `q` holds all samples.
+        Soft cluster frequencies ``f_j``. By default the column sums of `q`, as in the paper, where
+        `q` has a row for every sample. Pass them if `q` is a batch.
 
     Returns
     -------
@@ -90,6 +99,7 @@ def target_distribution(q: Tensor, frequencies: Tensor | None = None) -> Tensor:
     tensor([[0.9143, 0.0857],
             [0.2286, 0.7714]])
     """
+    (q,) = _wide(q)
     if frequencies is None:
         frequencies = q.sum(dim=0)
     weight = q.square() / frequencies.clamp_min(torch.finfo(q.dtype).tiny)
@@ -99,13 +109,13 @@ def target_distribution(q: Tensor, frequencies: Tensor | None = None) -> Tensor:
 def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
     """Kullback-Leibler divergence KL(p || q) of each row.
 
-    Guo et al. 2017, equation 7. As in the authors' code both arguments are
-    clipped to [1e-7, 1] under the logarithm.
+    Guo et al. 2017, equation 7. As in the authors' code, both arguments are clipped to [1e-7, 1]
+    before the logarithm.
 
     Parameters
     ----------
     p, q : tensors of shape (n, k)
-        Distributions, one a row.
+        Each row is a distribution.
 
     Returns
     -------
@@ -117,16 +127,19 @@ def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
     >>> kl_divergence(torch.tensor([[1., 0.]]), torch.tensor([[.5, .5]]))
     tensor([0.6931])
     """
+    p, q = _wide(p, q)
     return (p * (p.clamp(1e-7, 1.0).log() - q.clamp(1e-7, 1.0).log())).sum(dim=1)
 
 
 def entropy(p: Tensor) -> Tensor:
-    """Entropy of distributions, clipped under the logarithm as :func:`kl_divergence` is.
+    """Entropy of each distribution.
+
+    Probabilities are clipped to [1e-7, 1] before the logarithm, as in :func:`kl_divergence`.
 
     Parameters
     ----------
     p : tensor of shape (..., k)
-        Distributions.
+        Distributions along the last axis.
 
     Returns
     -------
@@ -138,14 +151,15 @@ def entropy(p: Tensor) -> Tensor:
     >>> entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])).abs()
     tensor([0.6931, 0.0000])
     """
+    (p,) = _wide(p)
     return -(p * p.clamp(1e-7, 1.0).log()).sum(dim=-1)
 
 
 def reconstruction_error(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Mean squared error of each sample over its features.
+    """Mean squared error of each sample.
 
-    Guo et al. 2017, equation 4, with the normalisation of the authors' code
-    (mean over pixels, not sum), against which ``gamma`` is measured.
+    Guo et al. 2017, equation 4. It is the mean over features, as in the authors' code, and not the
+    sum; the weight `gamma` of the paper is meant for the mean.
 
     Parameters
     ----------
@@ -162,22 +176,23 @@ def reconstruction_error(x_hat: Tensor, x: Tensor) -> Tensor:
     >>> reconstruction_error(torch.zeros(1, 2), torch.tensor([[1., 3.]]))
     tensor([5.])
     """
-    wide = torch.promote_types(x_hat.dtype, torch.float32)
-    return (x_hat.to(wide) - x).square().flatten(1).mean(dim=1)
+    x_hat, x = _wide(x_hat, x)
+    return (x_hat - x).square().flatten(1).mean(dim=1)
 
 
 def contrastive_loss(z: Tensor, other: Tensor, temperature: float = 0.2) -> Tensor:
-    """How badly each row finds its partner among all rows, by the cosine of their angle.
+    """Contrastive loss: small where each row is more similar to its partner than to other rows.
 
-    Oord et al. 2018, equation 4, on pairs as in Chen et al. 2020, equation 1. Minus it bounds the
-    mutual information of the pairs from below, up to a constant.
+    Oord et al. 2018, equation 4, with pairs as in Chen et al. 2020, equation 1. The similarity is
+    the cosine of the angle. Up to a constant, minus this loss is a lower bound of the mutual
+    information of the pairs.
 
     Parameters
     ----------
     z, other : tensors of shape (n, m)
-        Embeddings; row i of one is the partner of row i of the other.
+        Embeddings. Row i of `other` is the partner of row i of `z`.
     temperature : float, default=0.2
-        Positive; the smaller, the more the nearest wrong partners count.
+        Greater than 0. A small value gives more weight to the most similar wrong partners.
 
     Returns
     -------
@@ -190,8 +205,9 @@ def contrastive_loss(z: Tensor, other: Tensor, temperature: float = 0.2) -> Tens
     tensor([0.5514, 0.5514])
     """
     n = len(z)
-    both = normalize(torch.cat([z, other]), dim=1)  # (2n, m)
-    similarity = both @ both.T / temperature
+    both = normalize(torch.cat(_wide(z, other)), dim=1)  # (2n, m)
+    with torch.autocast(z.device.type, enabled=False):
+        similarity = both @ both.T / temperature
     similarity = similarity.masked_fill(
         torch.eye(2 * n, dtype=torch.bool, device=z.device), -torch.inf
     )
@@ -203,14 +219,14 @@ def contrastive_loss(z: Tensor, other: Tensor, temperature: float = 0.2) -> Tens
 def jensen_shannon_loss(joint: Tensor, product: Tensor) -> Tensor:
     """Minus the Jensen-Shannon estimate of mutual information, from scores of pairs.
 
-    Yang et al. 2019, equations 8 and 9. Scores of zero, which tell nothing, give 2 ln 2.
+    Yang et al. 2019, equations 8 and 9. If all scores are zero, the loss is 2 ln 2.
 
     Parameters
     ----------
     joint : tensor of shape (n, ...)
         Scores (logits) of pairs that belong together.
     product : tensor of shape (n, ...)
-        Scores of pairs drawn apart.
+        Scores (logits) of pairs that were drawn independently.
 
     Returns
     -------
@@ -222,19 +238,20 @@ def jensen_shannon_loss(joint: Tensor, product: Tensor) -> Tensor:
     >>> jensen_shannon_loss(torch.zeros(1, 1), torch.zeros(1, 1))
     tensor([1.3863])
     """
+    joint, product = _wide(joint, product)
     return (softplus(-joint) + softplus(product)).reshape(len(joint), -1).mean(dim=1)
 
 
 def softmax_divergence(logits: Tensor, other: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of each row's softmax from another's.
+    """Kullback-Leibler divergence KL(p || q) of each row, where p and q are given as logits.
 
-    Zhao et al. 2020, equation 7, from logits: no logarithm of zero, and no gradient that a clipped
-    one would lose.
+    Zhao et al. 2020, equation 7. Unlike :func:`kl_divergence` it needs no clipping, which would
+    set gradients to zero.
 
     Parameters
     ----------
     logits, other : tensors of shape (n, k)
-        Logarithms of probabilities, up to a constant a row.
+        Logits of p and of q. A constant added to a row changes nothing.
 
     Returns
     -------
@@ -246,21 +263,22 @@ def softmax_divergence(logits: Tensor, other: Tensor) -> Tensor:
     >>> softmax_divergence(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, -99.0]]))
     tensor([48.8069])
     """
-    log_p, log_q = logits.log_softmax(dim=1), other.log_softmax(dim=1)
+    log_p, log_q = (t.log_softmax(dim=1) for t in _wide(logits, other))
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """How far the slope of a critic is from 1, at each point.
+    """Squared difference between the slope of a critic and 1, at each point.
 
-    Gulrajani et al. 2017, equation 3; Zhao et al. 2020, equation 11.
+    It keeps the critic of a Wasserstein distance 1-Lipschitz. Gulrajani et al. 2017, equation 3;
+    Zhao et al. 2020, equation 11.
 
     Parameters
     ----------
     critic : callable
-        From points ``(n, m)`` to scores ``(n,)``, each of its own point only.
+        From points ``(n, m)`` to scores ``(n,)``. A score may depend on its own point only.
     z : tensor of shape (n, m)
-        Points, between those that the critic is to tell apart.
+        Points between the two distributions that the critic compares.
 
     Returns
     -------
@@ -273,24 +291,26 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     >>> gradient_penalty(lambda z: z @ torch.tensor([0.0, 3.0]), torch.zeros(1, 2))
     tensor([4.])
     """
-    z = z.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(critic(z).sum(), z, create_graph=True)
-    # the root of a sum of zeros has no gradient
+    z = _wide(z.detach())[0].requires_grad_()
+    with torch.autocast(z.device.type, enabled=False):
+        (slope,) = torch.autograd.grad(critic(z).sum(), z, create_graph=True)
+    # the square root has no gradient at 0
     length = (slope.square().sum(dim=1) + 1e-12).sqrt()
     return (length - 1.0).square()
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of diagonal Gaussians from the standard one.
+    """Kullback-Leibler divergence of Gaussians with diagonal covariance from N(0, I).
 
-    Yang et al. 2019, equation 6; with ``mean - m`` for `mean`, from N(m, I).
+    Yang et al. 2019, equation 6. For the divergence from N(m, I) pass ``mean - m``. The result is
+    never negative.
 
     Parameters
     ----------
     mean : tensor of shape (..., m)
-        Means.
+        Means of the Gaussians.
     log_variance : tensor that broadcasts with `mean`
-        Logarithms of the variances.
+        Logarithms of their variances.
 
     Returns
     -------
@@ -302,26 +322,29 @@ def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     >>> gaussian_divergence(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2))
     tensor([0.5000])
     """
-    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=-1)
+    mean, log_variance = _wide(mean, log_variance)
+    # exp would round the difference to less than 0
+    return 0.5 * (mean.square() + (log_variance.expm1() - log_variance)).sum(dim=-1)
 
 
 def orthonormalizer(y: Tensor, jitter: float = 1e-4) -> Tensor:
-    """Map that makes columns orthonormal: ``Y = y @ map`` has ``Y.T @ Y / n = I``.
+    """Matrix that makes columns orthonormal: ``Y = y @ matrix`` has ``Y.T @ Y / n = I``.
 
-    Yang et al. 2019, equation 17: the inverse transpose of the Cholesky factor of the columns'
-    products, in float64. Columns that are empty or alike make those singular; what is added to the
-    diagonal then grows until the factor exists.
+    Yang et al. 2019, equation 17: the inverse transpose of the Cholesky factor of ``y.T @ y / n``,
+    in float64. If columns are empty or equal, there is no such factor; `jitter` then grows tenfold,
+    up to four times, until there is one.
 
     Parameters
     ----------
     y : tensor of shape (n, k)
-        Columns to combine.
+        Columns to make orthonormal.
     jitter : float, default=1e-4
-        Added to the diagonal, in units of its mean.
+        Added to the diagonal of ``y.T @ y / n``, as a share of its mean.
 
     Returns
     -------
-    tensor of shape (k, k), upper triangular, float64 where the device has it
+    tensor of shape (k, k), upper triangular
+        float64; float32 on mps, which has no float64.
 
     Examples
     --------
@@ -333,7 +356,8 @@ def orthonormalizer(y: Tensor, jitter: float = 1e-4) -> Tensor:
             [0., 1.]], dtype=torch.float64)
     """
     y = y.to(torch.float32 if y.device.type == "mps" else torch.float64)  # mps has no wider one
-    products = y.T @ y / len(y)
+    with torch.autocast(y.device.type, enabled=False):
+        products = y.T @ y / len(y)
     unit = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
     scale = products.diagonal().mean().detach().clamp_min(torch.finfo(torch.float32).tiny)
     for attempt in range(5):
@@ -371,27 +395,30 @@ def spectral_loss(y: Tensor, neighbors: Tensor, affinity: Tensor) -> Tensor:
     >>> spectral_loss(y, y.flip(0).unsqueeze(1), torch.tensor([[0.5], [1.0]]))
     tensor([2., 4.])
     """
+    y, neighbors, affinity = _wide(y, neighbors, affinity)
     squares = (y.unsqueeze(1) - neighbors).square().sum(dim=2)  # (n, j)
     return (affinity * squares).sum(dim=1)
 
 
 def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:
-    """Weights of each row's nearest neighbours, which sum to one.
+    """Weights of the edges from each row to its nearest neighbours.
 
     Parameters
     ----------
     distances : tensor of shape (n, k + 1)
-        Squared distances to the nearest k + 1 other rows, ascending. The last one is not
-        weighted: it says where the neighbourhood ends. Where there is one other row, it is k = 1.
+        Squared distances from each row to its k + 1 nearest other rows, ascending. The last one
+        gets no weight: it is the border of the neighbourhood. With only one column, this one gets
+        the weight.
     kind : {"probabilistic", "self-tuned", "gaussian"}
-        "probabilistic" falls linearly to zero at the last distance (Nie et al. 2016, equation
-        21), "self-tuned" is a Gaussian as wide as that distance (after Zelnik-Manor and Perona
-        2004), "gaussian" one as wide as the median distance to the nearest row (Shaham et al.
-        2018).
+        "probabilistic" falls linearly to 0 at the border (Nie et al. 2016, equation 21).
+        "self-tuned" is a Gaussian; its squared width is the squared distance to the border (after
+        Zelnik-Manor and Perona 2004). "gaussian" is a Gaussian; its squared width is the median
+        squared distance to the nearest row (Shaham et al. 2018).
 
     Returns
     -------
     tensor of shape (n, k)
+        Rows sum to one.
 
     Examples
     --------
@@ -399,10 +426,11 @@ def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:
     >>> neighbor_affinity(torch.tensor([[1.0, 3.0, 5.0]]), "probabilistic")
     tensor([[0.6667, 0.3333]])
     """
+    (distances,) = _wide(distances)
     near, last = distances[:, :-1] if distances.shape[1] > 1 else distances, distances[:, -1:]
     tiny = torch.finfo(distances.dtype).tiny
     if kind == "probabilistic":
-        # duplicates and ties at the border share alike
+        # where all neighbours lie on the border, they get equal weights
         weights = last - near
         weights = torch.where(weights.sum(dim=1, keepdim=True) > 0, weights, 1.0)
     else:
@@ -412,7 +440,7 @@ def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:
 
 
 def constant(progress: float) -> float:
-    """Learning-rate schedule that does nothing.
+    """Learning-rate schedule that keeps the learning rate as it is.
 
     Parameters
     ----------
@@ -422,7 +450,7 @@ def constant(progress: float) -> float:
     Returns
     -------
     float
-        The factor on the learning rate: 1.
+        Factor of the learning rate: 1.
 
     Examples
     --------
@@ -445,7 +473,7 @@ def cosine(progress: float) -> float:
     Returns
     -------
     float
-        The factor on the learning rate, in [0, 1].
+        Factor of the learning rate, in [0, 1].
 
     Examples
     --------
@@ -458,19 +486,19 @@ def cosine(progress: float) -> float:
 def one_cycle(progress: float, warmup: float = 0.3) -> float:
     """Learning-rate schedule that rises from 1/25 to 1, then falls to 0.
 
-    Smith and Topin 2019, with both branches along half a cosine.
+    Both parts follow half a cosine. Smith and Topin 2019.
 
     Parameters
     ----------
     progress : float
         Share of the phase that is done, in [0, 1].
     warmup : float, default=0.3
-        Share of the phase spent rising, in (0, 1).
+        Share of the phase in which the learning rate rises, in (0, 1).
 
     Returns
     -------
     float
-        The factor on the learning rate, in [0, 1].
+        Factor of the learning rate, in [0, 1].
 
     Examples
     --------

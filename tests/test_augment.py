@@ -459,3 +459,36 @@ def test_a_tenth_is_swapped_by_default():
 def test_swap_of_one_sample_is_that_sample():
     x = torch.rand(1, 4)
     assert torch.equal(random_swap(x, share=1.0), x)
+
+
+# ---------------------------------------------------------------- dtypes
+
+AUGMENTATIONS = pytest.mark.parametrize(
+    "augment", [random_affine, random_crop, random_photo, random_masking, random_swap]
+)
+
+
+@AUGMENTATIONS
+def test_augmentations_are_the_same_under_autocast(augment):
+    x = torch.rand(4, 3, 32, 32, generator=seeded(1))
+    outside = augment(x, seeded())
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = augment(x, seeded())
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)
+
+
+@pytest.fixture
+def float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@AUGMENTATIONS
+def test_augmentations_are_the_same_whatever_the_default_dtype(augment, float64_by_default):
+    x = torch.rand(4, 3, 8, 8, generator=seeded(1), dtype=torch.float32)
+    found = augment(x, seeded())
+    assert found.dtype == torch.float32
+    torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, augment(x, seeded()))

@@ -220,6 +220,20 @@ def test_itakura_saito_pulls_a_center_back_across_zero():
     assert resolve("itakura_saito").pairwise(torch.tensor([[2.0]]), center).isfinite().all()
 
 
+@EACH
+def test_no_formula_depends_on_the_default_dtype(name, params, expected):
+    x, centers = tensors(*draw(name, params), dtype=torch.float32)
+    found = resolve(name, params)
+    outside = found.pairwise(x, centers)
+    torch.set_default_dtype(torch.float64)
+    try:
+        inside = found.pairwise(x, centers)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)
+
+
 # ------------------------------------------------------------------ the torus
 
 

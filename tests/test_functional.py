@@ -9,13 +9,19 @@ from sklearn.datasets import make_blobs
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCEC
+from skdeepcluster import DCEC, functional
 from skdeepcluster.functional import (
     constant,
+    contrastive_loss,
     cosine,
+    entropy,
+    gaussian_divergence,
     gradient_penalty,
+    jensen_shannon_loss,
     kl_divergence,
+    neighbor_affinity,
     one_cycle,
+    orthonormalizer,
     reconstruction_error,
     softmax_divergence,
     spectral_loss,
@@ -293,6 +299,91 @@ def test_gradcheck_of_the_reconstruction():
     rng = np.random.default_rng(0)
     x_hat, x = rng.normal(size=(2, 4, 1, 2, 3))
     assert torch.autograd.gradcheck(reconstruction_error, (leaf(x_hat), leaf(x)))
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def critic():
+    layers = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(), nn.Linear(8, 1), nn.Flatten(0)).float()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in layers.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    return layers
+
+
+Z, OTHER, CENTERS, Q = random(7, 4), random(7, 4, seed=1), random(3, 4), random(7, 3).softmax(dim=1)
+CALLS = {
+    "squared_distances": (squared_distances, Z, CENTERS),
+    "student_t_assignment": (student_t_assignment, Z, CENTERS),
+    "target_distribution": (target_distribution, Q),
+    "kl_divergence": (kl_divergence, Q, Q.flip(0)),
+    "entropy": (entropy, Q),
+    "reconstruction_error": (reconstruction_error, Z, OTHER),
+    "contrastive_loss": (contrastive_loss, Z, OTHER),
+    "jensen_shannon_loss": (jensen_shannon_loss, Z, OTHER),
+    "softmax_divergence": (softmax_divergence, Z, OTHER),
+    "gradient_penalty": (lambda z: gradient_penalty(critic(), z), Z),
+    "gaussian_divergence": (gaussian_divergence, Z, OTHER),
+    "orthonormalizer": (lambda y: orthonormalizer(y).float(), Z),
+    "spectral_loss": (spectral_loss, Z, OTHER.expand(7, 7, 4), Q[:, :1].expand(7, 7)),
+    "neighbor_affinity": (lambda d: neighbor_affinity(d, "gaussian"), Q.sort(dim=1).values),
+}
+EACH_CALL = pytest.mark.parametrize("name", CALLS)
+SCHEDULES = {"constant", "cosine", "one_cycle"}
+
+
+def test_every_function_of_tensors_is_called():
+    public = {n for n, f in vars(functional).items() if getattr(f, "__module__", "") ==
+              functional.__name__ and not n.startswith("_")}  # fmt: skip
+    assert set(CALLS) == public - SCHEDULES
+
+
+@EACH_CALL
+@pytest.mark.parametrize("narrow", [False, True])
+def test_every_function_is_float32_under_autocast(name, narrow):
+    function, *arguments = CALLS[name]
+    if narrow:  # as a layer under autocast gives it
+        arguments = [argument.bfloat16() for argument in arguments]
+    outside = function(*[argument.float() for argument in arguments])
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = function(*arguments)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)
+
+
+@pytest.fixture
+def float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@EACH_CALL
+def test_every_function_is_float32_whatever_the_default(name, float64_by_default):
+    function, *arguments = CALLS[name]
+    found = function(*arguments)
+    assert found.dtype == torch.float32
+    torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, function(*arguments))
+
+
+def test_gaussian_divergence_is_never_below_its_minimum():
+    """Means of zero and variances of nearly one, by a layer under autocast and without one."""
+    layer = nn.Linear(4, 64)
+    for scale in (1e-6, 1e-3, 1e-1, 1.0):
+        log_variance = scale * random(500, 64)
+        assert gaussian_divergence(torch.zeros(500, 64), log_variance).min() >= 0
+        nn.init.normal_(layer.weight, std=scale, generator=torch.Generator().manual_seed(0))
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            log_variance = layer(random(500, 4))
+            assert log_variance.dtype == torch.bfloat16
+            found = gaussian_divergence(torch.zeros_like(log_variance), log_variance)
+        assert found.min() >= 0
+        wide = log_variance.double()
+        expected = 0.5 * (wide.exp() - 1 - wide).sum(dim=1)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-14)
 
 
 def test_the_loss_is_float32_under_autocast():

@@ -852,3 +852,95 @@ def test_a_dead_cluster_takes_its_state_to_its_new_number():
         for net in (assign, other):
             # two terms: their sum does not depend on the order
             assert torch.equal(net.embed(z)[1], q[:, [1, 2, 0, 3]])
+
+
+# ------------------------------------------------------------------ inner features
+
+
+class UsersEncoder(nn.Module):
+    def __init__(self, layers, features):
+        super().__init__()
+        self.layers = layers
+        self.features = features
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("features", [64, "mean", None, nn.Linear(6, 2)], ids=str)
+def test_an_attribute_of_a_users_encoder_is_not_taken_for_inner_features(features):
+    encoder, decoder = mlp_autoencoder((6,), 4, (8,))
+    encoder = UsersEncoder(encoder, features)
+    x = torch.rand(3, 6)
+    prior = MixturePrior(K, 4)
+    dual = DualAutoencoder(encoder, decoder, SpectralAssignment(K, 4), prior, spherical=True)
+    assert torch.equal(dual.features(x), x)
+    encoder, decoder = mlp_autoencoder((6,), 9, (8,))
+    encoder = UsersEncoder(encoder, features)
+    category = CategoryStyleNetwork(encoder, decoder, Critic(9, (4,)), None, torch.ones(K) / K)
+    assert torch.equal(category.encode(x)[0], x)
+
+
+def test_discriminators_see_the_inner_features_of_a_feature_encoder():
+    encoder, decoder = dual_conv_autoencoder((1, 8, 8), 4)
+    prior = MixturePrior(K, 4)
+    net = DualAutoencoder(encoder, decoder, SpectralAssignment(K, 4), prior, spherical=True)
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.equal(net.features(x), encoder.features(x))
+    assert net.features(x).shape == (3, 64, 2, 2)
+
+
+# ------------------------------------------------------------------ dtypes
+
+
+@pytest.fixture
+def float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def dtypes(module):
+    return {t.dtype for t in [*module.parameters(), *module.buffers()] if t.is_floating_point()}
+
+
+@EACH_BUILDER
+def test_weights_do_not_depend_on_the_default_dtype(build, float64_by_default):
+    built = build(generator=torch.Generator().manual_seed(3))
+    torch.set_default_dtype(torch.float32)
+    for part, other in zip(built, build(generator=torch.Generator().manual_seed(3)), strict=True):
+        assert dtypes(part) == {torch.float32}
+        for name, value in part.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name])
+
+
+@EACH_NETWORK
+def test_networks_are_float32_whatever_the_default(name, float64_by_default):
+    net = NETWORKS[name]()
+    assert dtypes(net) == {torch.float32}
+    z, q = net(torch.rand(3, 6, dtype=torch.float32))
+    assert z.dtype == q.dtype == torch.float32
+    assert net.decode(z).dtype == torch.float32
+    if isinstance(net, DualAutoencoder):
+        p = torch.full((3, K), 1 / K, dtype=torch.float32)
+        latent = net.latent(torch.rand(3, 6, dtype=torch.float32))
+        assert net.prior(latent, net.log_variance(latent), p).dtype == torch.float32
+    if isinstance(getattr(net, "assign", None), DissimilarityMixture):
+        assert net.assign.distance_to_average(z, q).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Grayscale, Sobel, lambda: ResidualBlock(3, 2, halve=True)],
+    ids=["gray", "sobel", "residual"],
+)
+def test_layers_of_images_are_float32_whatever_the_default(layer, float64_by_default):
+    layer = layer()
+    assert dtypes(layer) == {torch.float32}
+    assert layer(torch.rand(2, 3, 6, 6, dtype=torch.float32)).dtype == torch.float32
+
+
+def test_discriminators_are_float32_whatever_the_default(float64_by_default):
+    features, z = (torch.rand(2, *shape, dtype=torch.float32) for shape in ((5, 9), (16,)))
+    assert Discriminator(9, 16)(features, z).dtype == torch.float32
+    assert Critic(16, (4,))(z).dtype == torch.float32

@@ -1,4 +1,7 @@
-"""Networks: encoders, decoders and assignment layers, in plain torch."""
+"""Networks: encoders, decoders and assignment layers, in plain torch.
+
+Their weights are float32, whatever torch's default dtype is.
+"""
 
 from .assignment import ClusteringAutoencoder, DissimilarityMixture, StudentTAssignment
 from .autoencoders import (

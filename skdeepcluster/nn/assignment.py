@@ -1,4 +1,4 @@
-"""Layers that assign embeddings to clusters, and the network that holds one."""
+"""Layers that assign embeddings to clusters, and an autoencoder with such a layer."""
 
 from typing import Any
 
@@ -17,10 +17,9 @@ def _permute(order: Tensor, *tensors: Tensor) -> None:
 
 
 class StudentTAssignment(nn.Module):
-    """Layer whose parameters are cluster centers and whose output is `q`.
+    """Soft assignment of embeddings to trainable cluster centers, by a Student-t kernel.
 
-    Guo et al. 2017, equation 6; see
-    :func:`skdeepcluster.functional.student_t_assignment`.
+    Guo et al. 2017, equation 6; see :func:`skdeepcluster.functional.student_t_assignment`.
 
     Parameters
     ----------
@@ -32,10 +31,10 @@ class StudentTAssignment(nn.Module):
     Attributes
     ----------
     centers : torch.nn.Parameter of shape (n_clusters, n_components)
-        Zero until a start partition fills them.
+        Cluster centers; zero until a start partition sets them.
     frequencies : tensor of shape (n_clusters,)
-        Soft cluster frequencies on the training data at the last refresh of the
-        target, so that a target can be computed for any other row.
+        Sum of the soft assignments of all training samples when the target was last computed.
+        With it the target of any other sample can be computed.
 
     Examples
     --------
@@ -51,6 +50,7 @@ class StudentTAssignment(nn.Module):
         super().__init__()
         self.centers = nn.Parameter(torch.zeros(n_clusters, n_components))
         self.register_buffer("frequencies", torch.ones(n_clusters))
+        self.float()
 
     def forward(self, z: Tensor) -> Tensor:
         """Soft assignment ``(n, n_clusters)`` of embeddings ``(n, n_components)``."""
@@ -62,9 +62,10 @@ class StudentTAssignment(nn.Module):
 
 
 class DissimilarityMixture(nn.Module):
-    """Mixture of components ``exp(-alpha d(z, center))``, whose output is `q`.
+    """Soft assignment by a mixture with components ``exp(-alpha * d(z, center))``.
 
-    Lara and Gonzalez 2020, equations 14 and 15.
+    Use it where clusters are not round: `d` is any dissimilarity. Lara and Gonzalez 2020,
+    equations 14 and 15.
 
     Parameters
     ----------
@@ -73,24 +74,23 @@ class DissimilarityMixture(nn.Module):
     n_components : int
         Width of the embedding.
     dissimilarity : Dissimilarity
-        Of :mod:`skdeepcluster.dissimilarities`.
+        The dissimilarity `d`, from :func:`skdeepcluster.dissimilarities.resolve`.
     log_determinant : bool, default=False
-        Whether the precisions are free, which makes a component a Gaussian with its
-        normaliser. Else they keep a determinant of 1, or the loss would shrink them to
-        nothing.
+        If True, the precisions are free and each component is a normalised Gaussian. If False,
+        every precision keeps a determinant of 1; otherwise the loss would shrink it to zero.
 
     Attributes
     ----------
     centers : torch.nn.Parameter of shape (n_clusters, n_components)
-        Zero until a start partition fills them.
+        Cluster centers; zero until a start partition sets them.
     logits : torch.nn.Parameter of shape (n_clusters,)
         Mixing weights before their softmax.
     factors : torch.nn.Parameter of shape (n_clusters, n_components, n_components) or None
-        Of the precisions, where the dissimilarity has them.
+        Factors of the precisions; None if the dissimilarity has no precisions.
     alpha : tensor of shape ()
         Inverse temperature.
     scale : tensor of shape ()
-        A typical dissimilarity to the nearest center, the unit of the loss.
+        Typical dissimilarity to the nearest center. It is the unit of the loss.
 
     Examples
     --------
@@ -122,6 +122,7 @@ class DissimilarityMixture(nn.Module):
             self.factors = nn.Parameter(torch.eye(n_components).repeat(n_clusters, 1, 1))
         self.register_buffer("alpha", torch.tensor(1.0))
         self.register_buffer("scale", torch.tensor(1.0))
+        self.float()
 
     def forward(self, z: Tensor) -> Tensor:
         """Responsibilities ``(n, n_clusters)`` of embeddings ``(n, n_components)``."""
@@ -137,18 +138,21 @@ class DissimilarityMixture(nn.Module):
         return self.dissimilarity.pairwise(z, self.centers, *self._volumes())
 
     def bias(self) -> Tensor:
-        """Logarithm ``(n_clusters,)`` of the weights, with the normaliser if it is free."""
+        """Logarithms ``(n_clusters,)`` of the weights, plus the normaliser of free precisions."""
         log_weights = self.logits.log_softmax(dim=0)
         if self.factors is None or not self.log_determinant:
             return log_weights
         return log_weights + 0.5 * log_determinants(self.factors)
 
     def distance_to_average(self, z: Tensor, q: Tensor) -> Tensor:
-        """Dissimilarity ``(n,)`` to the parameters that `q` averages, equations 11 and 12."""
+        """Dissimilarity ``(n,)`` to the average of all components with weights `q`.
+
+        Lara and Gonzalez 2020, equations 11 and 12.
+        """
         average = q @ self.centers
         if self.factors is None:
             return self.dissimilarity.rowwise(z, average)
-        # averaging the precisions is averaging the quadratic forms
+        # the form of an averaged precision is the average of the forms
         shifted = self.centers.mean(dim=0) + z - average
         center = self.centers.mean(dim=0).expand_as(self.centers)
         return (q * self.dissimilarity.pairwise(shifted, center, *self._volumes())).sum(dim=1)
@@ -159,7 +163,7 @@ class DissimilarityMixture(nn.Module):
         return factors @ factors.mT
 
     def _volumes(self) -> tuple[Tensor, ...]:
-        """Nothing, or the factors as the dissimilarity takes them."""
+        """The factors that the dissimilarity takes, as a tuple; empty if it takes none."""
         if self.factors is None:
             return ()
         if self.log_determinant:
@@ -170,7 +174,9 @@ class DissimilarityMixture(nn.Module):
 
 
 class ClusteringAutoencoder(nn.Module):
-    """Encoder, decoder and assignment layer; ``forward`` is all that inference needs.
+    """Encoder, decoder and assignment layer of DCEC and DMAE; also for methods of your own.
+
+    Guo et al. 2017. Inference calls only the network itself, ``module(x)``.
 
     Parameters
     ----------
@@ -215,6 +221,6 @@ class ClusteringAutoencoder(nn.Module):
         self.assign.reorder(order)
 
     def decode(self, embedding: Tensor) -> Tensor:
-        """Samples of embeddings."""
+        """Reconstructed samples of embeddings ``(n, n_components)``."""
         x: Tensor = self.decoder(embedding)
         return x

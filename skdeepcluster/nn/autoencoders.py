@@ -10,23 +10,23 @@ from torch.nn.functional import conv2d, pad
 
 _CONV_CHANNELS = (32, 64, 128)  # Guo et al. 2017, section 4.2
 _CONV_KERNELS = (5, 5, 3)
-_LARGE_IMAGE = 24  # pixels a side from which Yang et al. 2019, table 2, have four layers
-_FEW_PLACES = 7  # a side, at which convolutions end; 5 of the paper's 28 x 28 pixels
-_FEW_BLOCKED_PLACES, _WIDEST_BLOCK = 6, 512  # the same of residual blocks, and their channels
-_LEAK = 0.2  # of rectifiers, Zhao et al. 2020
+_LARGE_IMAGE = 24  # shortest side in pixels that has four layers in Yang et al. 2019, table 2
+_FEW_PLACES = 7  # convolutions end when no side is longer; the paper's 28 x 28 pixels end at 5
+_FEW_BLOCKED_PLACES, _WIDEST_BLOCK = 6, 512  # the same for residual blocks, and their channels
+_LEAK = 0.2  # slope of leaky rectifiers, Zhao et al. 2020
 
 
 def glorot_(module: nn.Module, generator: torch.Generator | None = None) -> nn.Module:
-    """Initialise every linear and convolutional layer in place, as Keras does.
+    """Initialise linear and convolutional layers in place, as Keras and the papers do.
 
-    Glorot-uniform weights and zero biases. The scale of the embedding, and with
-    it the width of the Student-t kernel, depends on it: torch's own default makes
-    the embedding layer of DCEC 2.4 times smaller.
+    Weights are Glorot-uniform (also called Xavier-uniform), biases are zero. The scale of the
+    embedding depends on this: with torch's own default the embedding layer of DCEC is 2.4 times
+    smaller, which changes how sharp the Student-t kernel is.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Its linear, convolutional and transposed convolutional layers are filled.
+        Network; its linear, convolutional and transposed convolutional layers are initialised.
     generator : torch.Generator, default=None
         Source of randomness; torch's global one by default.
 
@@ -51,7 +51,7 @@ def glorot_(module: nn.Module, generator: torch.Generator | None = None) -> nn.M
 
 
 def _dense(widths: Sequence[int]) -> list[nn.Module]:
-    """Linear layers with ReLU between them; the last one is linear."""
+    """Linear layers with ReLU between them; the output is linear."""
     layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(widths):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
@@ -59,7 +59,7 @@ def _dense(widths: Sequence[int]) -> list[nn.Module]:
 
 
 def _normalized_dense(widths: Sequence[int]) -> list[nn.Module]:
-    """Linear layers, each normalised over the batch and rectified."""
+    """Linear layers, each with batch normalisation and ReLU."""
     layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(widths):
         layers += [nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU()]
@@ -69,8 +69,8 @@ def _normalized_dense(widths: Sequence[int]) -> list[nn.Module]:
 def _initialized(
     encoder: nn.Module, decoder: nn.Module, generator: torch.Generator | None
 ) -> tuple[nn.Module, nn.Module]:
-    """The pair with the weights of :func:`glorot_`, those of the encoder drawn first."""
-    return glorot_(encoder, generator), glorot_(decoder, generator)
+    """The pair in float32 with the weights of :func:`glorot_`, the encoder's drawn first."""
+    return glorot_(encoder.float(), generator), glorot_(decoder.float(), generator)
 
 
 def mlp_autoencoder(
@@ -81,20 +81,21 @@ def mlp_autoencoder(
     batch_norm: bool = False,
     generator: torch.Generator | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """Fully connected encoder and its mirror image.
+    """Fully connected autoencoder for vectors and small images.
+
+    The decoder mirrors the encoder, as in Xie et al. 2016.
 
     Parameters
     ----------
     input_shape : sequence of int
-        Shape of one sample; images are flattened on the way in and restored on
-        the way out.
+        Shape of one sample. The encoder flattens images, the decoder gives back their shape.
     n_components : int
         Width of the embedding.
     hidden_units : sequence of int
         Widths of the encoder's hidden layers. Xie et al. 2016 use
         ``(500, 500, 2000)``.
     batch_norm : bool, default=False
-        Whether the hidden layers of the encoder are normalised over the batch.
+        Whether the hidden layers of the encoder have batch normalisation.
     generator : torch.Generator, default=None
         Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
@@ -124,11 +125,11 @@ def conv_autoencoder(
 ) -> tuple[nn.Module, nn.Module]:
     """Convolutional autoencoder of DCEC, for images of any size.
 
-    Guo et al. 2017, section 4.2: conv5_32, conv5_64, conv3_128, all of stride 2,
-    then a linear embedding, mirrored. Padding is "same", except for a third
-    layer with an odd input side of 3 or more, which is "valid": so 28 x 28 (3 x 3 x 128)
-    and 16 x 16 (2 x 2 x 128) are those of the authors, and every other size, also
-    non-square, comes back as it went in.
+    Guo et al. 2017, section 4.2: convolutions conv5_32, conv5_64 and conv3_128 with stride 2,
+    then a linear embedding. The decoder mirrors the encoder. Padding is "same"; the third layer
+    has no padding along sides with an odd length of 3 or more. With 28 x 28 and 16 x 16 pixels
+    the layers are those of the authors. Images of any other size, also non-square, keep their
+    size in the reconstruction.
 
     Parameters
     ----------
@@ -178,14 +179,14 @@ def conv_autoencoder(
 
 
 class FeatureEncoder(nn.Module):
-    """Encoder in two parts, whose inner features others may look at.
+    """Encoder in two parts, for a discriminator that needs its inner features.
 
     Parameters
     ----------
     features : torch.nn.Module
-        From samples to a map ``(n, channels, height, width)``.
+        From samples to a feature map ``(n, channels, height, width)``.
     head : torch.nn.Module
-        From the flattened map to the embedding.
+        From the flattened feature map to the embedding.
 
     Examples
     --------
@@ -212,11 +213,12 @@ def dual_conv_autoencoder(
     *,
     generator: torch.Generator | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """Convolutional encoder of the dual autoencoder, with a decoder of dense layers.
+    """Autoencoder of DualAESpectral, for images of any size.
 
-    Yang et al. 2019, table 2: kernels of 3 x 3, four layers of 16, 16, 32, 32 channels and
-    strides 2, 1, 2, 1; for images under 24 pixels a side two layers, of 32 and 64 channels
-    (table 2 has 16 and 32 for USPS) and stride 2.
+    Yang et al. 2019, table 2. The encoder has four convolutions with 3 x 3 kernels; their channels
+    are 16, 16, 32, 32 and their strides 2, 1, 2, 1. Images with a side of less than 24 pixels have
+    two convolutions with 32 and 64 channels and stride 2 (table 2 has 16 and 32 for USPS). The
+    decoder has dense layers.
 
     Parameters
     ----------
@@ -251,7 +253,7 @@ def dual_conv_autoencoder(
 
 
 class Grayscale(nn.Module):
-    """The luminance of images of three channels (ITU-R BT.601).
+    """Convert colour images to grayscale: the luminance of ITU-R BT.601.
 
     Examples
     --------
@@ -265,16 +267,18 @@ class Grayscale(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("weights", torch.tensor([0.299, 0.587, 0.114]), persistent=False)
+        self.float()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images ``(n, 1, height, width)`` of images ``(n, 3, height, width)``."""
+        """Gray images ``(n, 1, height, width)`` of colour images ``(n, 3, height, width)``."""
         return (x * self.weights.to(x)[:, None, None]).sum(dim=1, keepdim=True)
 
 
 class Sobel(nn.Module):
-    """Horizontal and vertical derivative of images, of the sum of their channels.
+    """Replace images by their edges: the horizontal and the vertical derivative.
 
-    Kernels of 3 x 3 over 8, as in the code of Zhao et al. 2020.
+    Channels are summed first. The 3 x 3 Sobel kernels are divided by 8, as in the code of Zhao et
+    al. 2020.
 
     Examples
     --------
@@ -289,6 +293,7 @@ class Sobel(nn.Module):
         super().__init__()
         across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8.0
         self.register_buffer("kernels", torch.stack([across, across.T])[:, None], persistent=False)
+        self.float()
 
     def forward(self, x: Tensor) -> Tensor:
         """Derivatives ``(n, 2, height, width)`` of images."""
@@ -297,7 +302,7 @@ class Sobel(nn.Module):
 
 
 def _preprocessing(name: str | None, channels: int) -> tuple[list[nn.Module], int]:
-    """Layers before the first convolution, and the channels that they give."""
+    """Layers before the first convolution, and the number of channels after them."""
     if name == "sobel":
         return [*([Grayscale()] if channels == 3 else []), Sobel()], 2
     if name == "grayscale" and channels == 3:
@@ -313,12 +318,13 @@ def category_style_autoencoder(
     preprocessing: str | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """Convolutional encoder of DCCS for images of any size, with a decoder of dense layers.
+    """Autoencoder of DCCS, for images of any size.
 
-    Zhao et al. 2020, supplement, table 6: convolutions of 4 x 4 and stride 2, the second with twice
-    the channels of the first, a dense layer, all normalised over the batch. Without padding, as in
-    the authors' code, or with a padding of 1 for images under 24 pixels a side. Another
-    layer follows while a side has more than 7 places.
+    Zhao et al. 2020, supplement, table 6. The encoder has two convolutions with 4 x 4 kernels and
+    stride 2, the second with twice as many channels, then a dense layer; all have batch
+    normalisation. More convolutions follow while a side of the feature map is longer than 7. There
+    is no padding, as in the authors' code; images with a side of less than 24 pixels have a padding
+    of 1. The decoder has dense layers.
 
     Parameters
     ----------
@@ -327,10 +333,10 @@ def category_style_autoencoder(
     n_components : int
         Width of the embedding.
     width : int, default=32
-        Channels of the first layer; of the dense layer 16 times as many. The paper's is 64.
+        Channels of the first layer. The dense layer has 16 times as many units. The paper has 64.
     preprocessing : {"grayscale", "sobel"} or None, default=None
-        What is done to an image first: :class:`Grayscale` where it has three channels,
-        or that and :class:`Sobel`.
+        First layers of the encoder. "grayscale" is :class:`Grayscale` for images with three
+        channels, and nothing for others. "sobel" is the same, followed by :class:`Sobel`.
     generator : torch.Generator, default=None
         Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
@@ -352,7 +358,7 @@ def category_style_autoencoder(
     n_out = width
     while n_out <= 2 * width or max(side) > _FEW_PLACES:
         pad_h, pad_w = (0 if unpadded and s >= 4 else 1 for s in side)
-        # a side of one pixel is as wide as it gets
+        # a side of one pixel has three with its padding
         tall, broad = (4 if s >= 2 else 3 for s in side)
         layers += [
             nn.Conv2d(n_in, n_out, (tall, broad), 2, (pad_h, pad_w), bias=False),
@@ -378,18 +384,18 @@ def _dense_decoder(input_shape: Sequence[int], n_components: int) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Two normalised convolutions of 3 x 3 beside a shortcut.
+    """Two 3 x 3 convolutions with batch normalisation, plus a shortcut around them.
 
     Zhao et al. 2020, supplement, tables 7 and 8.
 
     Parameters
     ----------
     n_in, n_out : int
-        Channels.
+        Number of channels of the input and of the output.
     halve : bool
-        Whether places are averaged two by two.
+        Whether 2 x 2 places are averaged, which halves height and width.
     first : bool, default=False
-        Whether the block sees the image: then nothing is normalised before its first convolution.
+        Whether the input is the image. Then there is no normalisation before the first convolution.
 
     Examples
     --------
@@ -411,10 +417,11 @@ class ResidualBlock(nn.Module):
             *pool,
         )
         project: list[nn.Module] = [nn.Conv2d(n_in, n_out, 1)] if halve or n_in != n_out else []
-        self.shortcut = nn.Sequential(*pool, *project)  # averaged first: the same for less work
+        self.shortcut = nn.Sequential(*pool, *project)  # same result as project, then pool
+        self.float()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(n, n_out, ...)`` of maps ``(n, n_in, ...)``."""
+        """Feature maps ``(n, n_out, ...)`` of feature maps ``(n, n_in, ...)``."""
         y: Tensor = self.residual(x) + self.shortcut(x)
         return y
 
@@ -426,11 +433,11 @@ def residual_autoencoder(
     preprocessing: str | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """Residual encoder of DCCS for photographs, with a decoder of dense layers.
+    """Residual autoencoder of DCCS, for photographs; training needs a GPU.
 
-    Zhao et al. 2020, supplement, tables 7 (32 x 32) and 8 (96 x 96): blocks that halve the
-    image until a side has at most 6 places, the last of 512 channels, then one more
-    block, an average and a dense layer.
+    Zhao et al. 2020, supplement, tables 7 (32 x 32 pixels) and 8 (96 x 96 pixels). Residual blocks
+    halve the image until no side is longer than 6; the last of them has 512 channels. One more
+    block, an average over all places and a dense layer follow. The decoder has dense layers.
 
     Parameters
     ----------

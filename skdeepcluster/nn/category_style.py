@@ -1,4 +1,4 @@
-"""The network of Zhao et al. 2020: an encoder of category and style, and a critic."""
+"""The networks of DCCS (Zhao et al. 2020): an encoder of category and style, and a critic."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from .autoencoders import _LEAK, FeatureEncoder, glorot_
 
 
 class Critic(nn.Module):
-    """Scores of vectors: two hidden layers, nothing normalised, linear output.
+    """Scores of vectors: dense layers without normalisation, and a linear output.
 
-    Zhao et al. 2020, supplement, table 9. The penalty is on the gradient at each sample, which
-    batch normalisation would couple (Gulrajani et al. 2017, section 4).
+    Zhao et al. 2020, supplement, table 9. The gradient penalty of training needs the gradient of
+    each sample on its own. Batch normalisation would mix the samples (Gulrajani et al. 2017,
+    section 4).
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class Critic(nn.Module):
         for n_in, n_out in itertools.pairwise([n_features, *hidden_units]):
             layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(_LEAK)]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden_units[-1], 1))
-        glorot_(self, generator)
+        glorot_(self.float(), generator)
 
     def forward(self, z: Tensor) -> Tensor:
         """Scores ``(n,)`` of vectors ``(n, n_features)``."""
@@ -54,27 +55,26 @@ class Critic(nn.Module):
 
 
 class CategoryStyleNetwork(nn.Module):
-    """Encoder of a category and a style, with the networks that train it.
+    """Encoder of a category and a style with its decoder, critic and discriminator.
 
-    Zhao et al. 2020; ``forward`` is all that inference needs.
+    The network of DCCS, Zhao et al. 2020. Inference calls only the network itself, ``module(x)``.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        From samples to ``(n, n_components)``: the logits of the categories, then the style. A
-        module ``encoder.features``, as :class:`FeatureEncoder` has it, is what the discriminator
-        sees beside the embedding, else the samples.
+        From samples to ``(n, n_components)``: the logits of the categories, then the style. The
+        discriminator sees the inner features of a :class:`FeatureEncoder` next to the embedding;
+        with any other encoder it sees the samples.
     decoder : torch.nn.Module
         From embeddings to samples.
     critic : torch.nn.Module
-        Scores of embeddings.
+        From embeddings to scores.
     discriminator : torch.nn.Module or None
-        Scores of features and embeddings, side by side.
+        From features and embeddings, side by side, to scores.
     prior : tensor of shape (n_clusters,)
         Probabilities of the categories.
     style_length : float, default=None
-        Of styles that are directions, as a Gaussian of many dimensions has them nearly; by
-        default they may have any.
+        Length that all styles are scaled to. By default styles keep their length.
 
     Attributes
     ----------
@@ -116,13 +116,13 @@ class CategoryStyleNetwork(nn.Module):
         self.decoder = decoder
         self.critic = critic
         self.discriminator = discriminator
-        self.register_buffer("prior", prior)
-        self.register_buffer("prior_score", torch.tensor(0.0))
+        self.register_buffer("prior", prior.float())
+        self.register_buffer("prior_score", torch.tensor(0.0, dtype=torch.float32))
         self.register_buffer("order", torch.arange(len(prior)))
         self.style_length = style_length
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features, logits ``(n, n_clusters)`` and styles of samples."""
+        """Features, logits of the categories ``(n, n_clusters)`` and styles of samples."""
         if isinstance(self.encoder, FeatureEncoder):
             features = self.encoder.features(x).flatten(1)
             outputs = self.encoder.head(features)
@@ -149,6 +149,6 @@ class CategoryStyleNetwork(nn.Module):
         _permute(order, self.order)
 
     def decode(self, embedding: Tensor) -> Tensor:
-        """Samples of embeddings."""
+        """Reconstructed samples of embeddings ``(n, n_components)``."""
         x: Tensor = self.decoder(embedding)
         return x

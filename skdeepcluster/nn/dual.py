@@ -9,16 +9,16 @@ from torch.nn.functional import normalize
 
 from ..functional import entropy, gaussian_divergence, orthonormalizer, squared_distances
 from .assignment import _permute
-from .autoencoders import _dense, glorot_
+from .autoencoders import FeatureEncoder, _dense, glorot_
 
-_HEAD_UNITS = 256  # of the authors' script for pretraining; their later one has 1024
+_HEAD_UNITS = 256  # as in the authors' pretraining script; their later script has 1024
 
 
 class Discriminator(nn.Module):
-    """Scores of pairs, for an estimate of their mutual information.
+    """Scores of pairs of features and embeddings, to estimate their mutual information.
 
-    Three hidden layers, as in the authors' code of Yang et al. 2019; on the places of a feature
-    map they are its 1 x 1 convolutions.
+    Three hidden layers, as in the code of Yang et al. 2019. On the places of a feature map these
+    layers are 1 x 1 convolutions.
 
     Parameters
     ----------
@@ -42,31 +42,31 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = (n_features + n_components, *3 * (n_components,), 1)
         self.layers = nn.Sequential(*_dense(widths))
-        glorot_(self, generator)
+        glorot_(self.float(), generator)
 
     def forward(self, features: Tensor, z: Tensor) -> Tensor:
-        """Logits ``(n, places)`` of features ``(n, places, n_features)`` with embeddings."""
+        """Logits ``(n, places)`` of features ``(n, places, n_features)`` and their embeddings."""
         z = z.unsqueeze(1).expand(-1, features.shape[1], -1)
         scores: Tensor = self.layers(torch.cat([features, z], dim=2)).squeeze(2)
         return scores
 
 
 class MixturePrior(nn.Module):
-    """Gaussians of unit variance, one a cluster, of equal weight.
+    """Prior of the latents with one Gaussian for each cluster.
 
-    Yang et al. 2019, equation 18.
+    All Gaussians have unit variance and equal weight. Yang et al. 2019, equation 18.
 
     Parameters
     ----------
     n_clusters : int
         Number of Gaussians.
     n_components : int
-        Width of the embedding.
+        Width of the latents.
 
     Attributes
     ----------
     means : torch.nn.Parameter of shape (n_clusters, n_components)
-        Zero until a start partition fills them.
+        Means of the Gaussians; zero until a start partition sets them.
 
     Examples
     --------
@@ -79,9 +79,14 @@ class MixturePrior(nn.Module):
     def __init__(self, n_clusters: int, n_components: int) -> None:
         super().__init__()
         self.means = nn.Parameter(torch.zeros(n_clusters, n_components))
+        self.float()
 
     def forward(self, mean: Tensor, log_variance: Tensor, p: Tensor) -> Tensor:
-        """Divergence ``(n,)`` of Gaussian posteriors with cluster posterior `p` from the prior."""
+        """Divergence ``(n,)`` of latents and clusters from the prior.
+
+        Latents have the Gaussian posterior of `mean` and `log_variance`, shape (n, n_components);
+        clusters have the posterior `p`, shape (n, n_clusters).
+        """
         apart = gaussian_divergence(mean.unsqueeze(1) - self.means, log_variance.unsqueeze(1))
         return (p * apart).sum(dim=1) - entropy(p) + math.log(p.shape[1])
 
@@ -91,10 +96,11 @@ class MixturePrior(nn.Module):
 
 
 class SpectralAssignment(nn.Module):
-    """Head whose outputs, made orthonormal, are a spectral embedding with k-means centers.
+    """Head that maps latents to a spectral embedding, and k-means centers in this embedding.
 
-    Yang et al. 2019, section 3.3. The map that makes them orthonormal and the centers are
-    buffers: no answer depends on the rows it is given with.
+    Yang et al. 2019, section 3.3. The spectral embedding is made of orthonormal combinations of
+    the outputs. These combinations and the centers are computed from all training samples and
+    stored, so the result for a sample does not depend on the other samples of its batch.
 
     Parameters
     ----------
@@ -103,22 +109,23 @@ class SpectralAssignment(nn.Module):
     n_components : int
         Width of the latents.
     latent : bool, default=False
-        Whether the latents are answered as the embedding.
+        Whether :meth:`embed` returns the latents as the embedding, not the spectral embedding.
     generator : torch.Generator, default=None
         Source of the initial weights (:func:`glorot_`); torch's global one by default.
 
     Attributes
     ----------
     orthonormalizer : tensor of shape (n_clusters, n_clusters)
-        See :func:`skdeepcluster.functional.orthonormalizer`.
+        Map from outputs to the spectral embedding, see
+        :func:`skdeepcluster.functional.orthonormalizer`.
     spectral_centers : tensor of shape (n_clusters, n_clusters)
-        Of k-means in the spectral embedding.
+        Centers of k-means in the spectral embedding.
     latent_centers : tensor of shape (n_clusters, n_components)
         Mean latents of the clusters.
     alive : bool tensor of shape (n_clusters,)
         Whether a cluster has samples. The soft assignment to a dead cluster is 0.
     variance : tensor of shape ()
-        Of a coordinate around its center, the width of the responsibilities.
+        Variance of a coordinate around its center. It sets how soft the assignment is.
 
     Examples
     --------
@@ -144,13 +151,14 @@ class SpectralAssignment(nn.Module):
     ) -> None:
         super().__init__()
         widths = (n_components, _HEAD_UNITS, _HEAD_UNITS, n_clusters)
-        self.head = glorot_(nn.Sequential(*_dense(widths)), generator)
+        self.head = nn.Sequential(*_dense(widths))
         self.latent = latent
         self.register_buffer("orthonormalizer", torch.eye(n_clusters))
         self.register_buffer("spectral_centers", torch.zeros(n_clusters, n_clusters))
         self.register_buffer("latent_centers", torch.zeros(n_clusters, n_components))
         self.register_buffer("alive", torch.ones(n_clusters, dtype=torch.bool))
         self.register_buffer("variance", torch.tensor(1.0))
+        glorot_(self.float(), generator)
 
     @property
     def centers(self) -> Tensor:
@@ -168,8 +176,8 @@ class SpectralAssignment(nn.Module):
     def set_spectral_centers(self, index: Tensor, centers: Tensor) -> None:
         """Set the centers of the living clusters; all other clusters are dead from now on.
 
-        A dead cluster gets the mean of the living centers, a value that can be plotted and
-        decoded, and no sample.
+        The center of a dead cluster becomes the mean of the living centers, which can be plotted
+        and decoded. No sample is assigned to it.
 
         Parameters
         ----------
@@ -189,7 +197,7 @@ class SpectralAssignment(nn.Module):
         return p
 
     def orthonormal(self, p: Tensor) -> Tensor:
-        """Outputs made orthonormal on these rows, which are a training batch."""
+        """Spectral embedding of a training batch: outputs made orthonormal on this batch."""
         whiten = orthonormalizer(p)
         return p.to(whiten) @ whiten
 
@@ -209,24 +217,26 @@ class SpectralAssignment(nn.Module):
 
 
 class DualAutoencoder(nn.Module):
-    """Autoencoder whose latents are decoded twice, with a head for clusters.
+    """Dual autoencoder with a spectral head, the network of DualAESpectral.
 
-    Yang et al. 2019; ``forward`` is all that inference needs.
+    The decoder reconstructs a sample from clean and from noisy latents. Yang et al. 2019.
+    Inference calls only the network itself, ``module(x)``.
 
     Parameters
     ----------
     encoder, decoder : torch.nn.Module
-        From samples to latents ``(n, n_components)``, and back. A module ``encoder.features``, as
-        :class:`FeatureEncoder` has it, is what the discriminators see, else the samples.
+        From samples to latents ``(n, n_components)``, and back. The discriminators see the inner
+        features of a :class:`FeatureEncoder`; with any other encoder they see the samples.
     assign : StudentTAssignment or SpectralAssignment
-        From latents to soft assignment; until there is a spectral embedding, the latents are it.
+        From latents to soft assignments. With :class:`StudentTAssignment`, the latents are the
+        embedding.
     prior : MixturePrior
-        Of the latents.
+        Prior of the latents.
     spherical : bool
-        Whether latents are directions, of length sqrt(n_components), where a standard Gaussian
-        has nearly all of its mass.
+        Whether all latents are scaled to length ``sqrt(n_components)``. A standard Gaussian has
+        nearly all of its mass near this sphere.
     discriminators : dict of str to Discriminator, default=None
-        "whole" for the features as one vector, "places" for those of each place of a map.
+        "whole" scores all features as one vector, "places" scores each place of a feature map.
 
     Examples
     --------
@@ -259,17 +269,17 @@ class DualAutoencoder(nn.Module):
         self.assign = assign
         self.prior = prior
         self.spherical = spherical
-        # of the mean, so that any encoder will do; variances of 1 to begin with
-        self.log_variance = nn.Linear(n_components, n_components)
+        # computed from the mean, so that any encoder can be used; all variances start at 1
+        self.log_variance = nn.Linear(n_components, n_components, dtype=torch.float32)
         nn.init.zeros_(self.log_variance.weight)
         nn.init.zeros_(self.log_variance.bias)
         self.discriminators = nn.ModuleDict(discriminators or {})
 
     def features(self, x: Tensor) -> Tensor:
-        """What the discriminators see of samples: ``(n, channels, ...)``."""
-        inner = getattr(self.encoder, "features", None)
-        seen: Tensor = x if inner is None else inner(x)
-        return seen
+        """The input of the discriminators: inner features ``(n, channels, ...)``, or samples."""
+        if isinstance(self.encoder, FeatureEncoder):
+            x = self.encoder.features(x)
+        return x
 
     def latent(self, x: Tensor) -> Tensor:
         """Mean latents ``(n, n_components)``."""
@@ -281,7 +291,7 @@ class DualAutoencoder(nn.Module):
         return z
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding and soft assignment ``(n, n_clusters)``."""
+        """Embedding and soft assignment ``(n, n_clusters)`` of samples."""
         z = self.latent(x)
         if isinstance(self.assign, SpectralAssignment):
             return self.assign.embed(z)
@@ -301,7 +311,11 @@ class DualAutoencoder(nn.Module):
         self.assign.reorder(order)
 
     def decode(self, embedding: Tensor) -> Tensor:
-        """Samples of embeddings; a spectral one stands for the mean latents of its clusters."""
+        """Reconstructed samples of embeddings.
+
+        A spectral embedding is decoded from the mean latents of its clusters, weighted by its soft
+        assignment.
+        """
         if isinstance(self.assign, SpectralAssignment) and not self.assign.latent:
             mean = self.assign.responsibilities(embedding) @ self.assign.latent_centers
             embedding = self._place(mean)

@@ -1,7 +1,6 @@
 """The loop over phases: progress, guards against divergence and collapse, caching, resuming."""
 
 import copy
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,62 +17,10 @@ from .checkpoint import Checkpoint, load_module_state, module_state
 from .device import load_torch_random_state, torch_random_state
 from .net import PhaseNet, ShuffledBatches
 from .phases import Phase, Run
+from .progress import Progress as Progress
 
 _FEWEST_UPDATES = 100  # of a phase before its stop rule is asked: an epoch may be one batch
-_SECONDS_A_LINE = 10.0  # of progress that goes into a file
 _LARGEST_SHARE = 0.9  # of the samples, that a cluster may hold
-
-
-class Progress:
-    """What the user sees of a fit: nothing, a bar, or a line an epoch.
-
-    Parameters
-    ----------
-    verbose : {0, 1, 2}
-        The parameter of the estimators.
-    title : str
-        Name of the estimator.
-    epochs : int
-        Epochs of the whole fit, for the bar.
-    """
-
-    def __init__(self, verbose: int, title: str, epochs: int) -> None:
-        self.verbose = verbose
-        self.title = title
-        self.part = ""  # which of several trainings this is
-        self.epochs, self.done = epochs, 0
-        # a file is not redrawn: there a line now and then
-        seconds = 0.1 if sys.stderr.isatty() else _SECONDS_A_LINE
-        self.bar = tqdm(
-            total=epochs, disable=verbose != 1, desc=title, unit="epoch", mininterval=seconds
-        )
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Tell that an epoch has ended."""
-        losses = {k: f"{v:.4g}" for k, v in row.items() if isinstance(v, float) and v == v}
-        self.bar.set_description(f"{self.title}{self.part} {row['phase']}", refresh=False)
-        self.bar.set_postfix(losses, refresh=False)
-        self.done += 1
-        self.bar.update()
-        if self.verbose == 2:
-            values = " ".join(f"{name}={value}" for name, value in losses.items())
-            tqdm.write(f"{self.title}{self.part} {row['phase']} epoch {row['epoch']}: {values}")
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self.bar.close()
-
-    def skip(self, epochs: int) -> None:
-        """Tell that some epochs will not be run."""
-        self.go_on(self.epochs - epochs, self.done)
-
-    def go_on(self, epochs: int, done: int) -> None:
-        """Tell how many epochs the fit has, and how many of them are done."""
-        self.bar.update(done - self.done)
-        self.epochs, self.done = epochs, done
-        if self.bar.total is not None:
-            self.bar.total = epochs
-            self.bar.refresh()
 
 
 class InterruptedTraining(Exception):

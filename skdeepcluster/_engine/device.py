@@ -1,24 +1,28 @@
 """Where and how a network runs: device, precision, torch's global random generator."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from .._data.rows import Rows
 from .processes import LAUNCHED, launched_device
 
-_NARROWEST_BFLOAT16 = 5  # pixels a side; see use_bfloat16
+_NARROWEST_BFLOAT16 = 5  # pixels per side; see use_bfloat16
+_BUILDING = threading.RLock()  # held while layers draw from torch's global generator
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The device that a parameter names; "auto" is cuda, then mps, then cpu.
+    """The device for the parameter ``device``; "auto" is cuda, then mps, then cpu.
 
     Parameters
     ----------
     device : str or torch.device
-        "auto", "accelerate", or what torch accepts.
+        "auto", "accelerate", or a device that torch knows.
 
     Returns
     -------
@@ -27,7 +31,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If the device is unknown or not there.
+        If the device is unknown, or this computer does not have it.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -37,21 +41,21 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return launched_device()
     try:
         resolved = torch.device(device)
-        torch.zeros(1, device=resolved).item()
+        torch.zeros(1, dtype=torch.float32, device=resolved).item()  # mps has no float64
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} cannot be used here: {str(error).splitlines()[0]}. Use 'auto', "
-            f"'cpu', a device that torch sees, or '{LAUNCHED}'."
+            f"'cpu', another device that this computer has, or '{LAUNCHED}'."
         ) from error
     return resolved
 
 
 def use_bfloat16(precision: str, rows: Rows, module: nn.Module, *, own: bool) -> bool:
-    """Whether to train in bfloat16; "auto" does where the hardware multiplies in it.
+    """Whether to train in bfloat16; "auto" does where the hardware computes in it.
 
-    On CPU, torch 2.13 returns arbitrary gradients for a bfloat16 convolution of a map that is
-    one pixel wide, as ours are in images narrower than 5 pixels. "auto" keeps off that
-    and off the convolutions of other networks, "bf16" is refused.
+    On CPU, torch 2.13 computes wrong gradients for a bfloat16 convolution whose input is one
+    pixel wide. This package's networks have such inputs for images narrower than 5 pixels: there
+    "bf16" is refused. "auto" uses float32 for them, and for any other network with convolutions.
 
     Parameters
     ----------
@@ -60,9 +64,9 @@ def use_bfloat16(precision: str, rows: Rows, module: nn.Module, *, own: bool) ->
     rows : Rows
         Training samples, on the training device.
     module : torch.nn.Module
-        What is trained.
+        The network.
     own : bool
-        Whether the network is one of this package.
+        Whether this package built the network, not the user.
 
     Returns
     -------
@@ -71,38 +75,55 @@ def use_bfloat16(precision: str, rows: Rows, module: nn.Module, *, own: bool) ->
     Raises
     ------
     ValueError
-        If "bf16" is known to be wrong here.
+        If "bf16" is asked for, and torch computes wrong gradients in it.
     """
     if precision == "32":
         return False
     on_cpu = rows.device.type == "cpu"
-    convolves = any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in module.modules())
+    convolves = any(isinstance(layer, _ConvNd) for layer in module.modules())
     narrow = own and on_cpu and convolves and min(rows.sample_shape[1:]) < _NARROWEST_BFLOAT16
     if precision == "bf16":
         if narrow:
             raise ValueError(
-                f"precision='bf16' on images of shape {rows.sample_shape}: torch's bfloat16 "
-                "convolutions are wrong on CPU for sides under "
+                f"precision='bf16' with images of shape {rows.sample_shape}: on CPU, torch's "
+                "bfloat16 convolutions are wrong for images with a side shorter than "
                 f"{_NARROWEST_BFLOAT16} pixels. Set precision='32' or architecture='mlp'."
             )
         return True
     if rows.device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities() if on_cpu else {}
+    if not on_cpu:
+        return False
+    # torch before 2.11 does not tell what the processor can do
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return fast and not narrow and (own or not convolves)
 
 
 @contextlib.contextmanager
 def local_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generator, which a user's network draws from, and put it back."""
+    """Seed torch's global generator, which a user's network draws from, and restore it after."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        if device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # and no other device's
+        else:
+            torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def seeded_layers(seed: int, device: torch.device) -> Iterator[None]:
+    """:func:`local_torch_seed` for building layers, one thread at a time.
+
+    Layers draw their first weights from torch's global generator, which all threads share. Hold
+    the lock only while layers are built, never while a network trains.
+    """
+    with _BUILDING, local_torch_seed(seed, device):
         yield
 
 
 def torch_random_state(device: torch.device) -> dict[str, Tensor]:
-    """State of torch's global generators, on the CPU and of the device."""
+    """State of torch's global generators for the CPU and for the device."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -110,7 +131,7 @@ def torch_random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def load_torch_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """The way back from :func:`torch_random_state`."""
+    """Restore what :func:`torch_random_state` returned."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -130,7 +130,7 @@ class Fit:
         progress = Progress(verbose, self.method.__name__, epochs)
         if verbose == 2:
             settings = ", ".join(f"{n}={v!r}" for n, v in self.plan.settings().items())
-            progress.write(f"settings: {settings}")
+            progress.tell(f"settings: {settings}")
         return progress
 
     @contextlib.contextmanager

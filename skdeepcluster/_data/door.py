@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from numbers import Integral
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ import torch
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from .explain import DATES, MISSING, explain
 
 _CHUNK_ITEMS = 4096  # of a torch Dataset, that are stacked at a time
 
@@ -50,39 +51,11 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         raise ValueError(
             "X is a DataLoader, but the estimator makes the batches: pass its dataset, X.dataset."
         )
-    if isinstance(X, Dataset):
-        X = _stack(X)
-    elif isinstance(X, Tensor):
-        X = _as_array(X)
-    image_shape = None
-    if not sp.issparse(X) and not hasattr(X, "columns"):
-        X = np.asanyarray(X) if not hasattr(X, "shape") else X
-        _refuse_texts(X)
-        if np.ma.is_masked(X):
-            count = int(np.ma.getmaskarray(X).sum())
-            raise ValueError(
-                f"X is an array of which {count} entries are masked, and the mask would be lost. "
-                "Impute them, or drop the rows."
-            )
-        if len(X.shape) == 4:
-            image_shape = tuple(X.shape[1:])
-            X = _flatten_images(np.asarray(X))
-            if not reset and image_shape != estimator.image_shape_:
-                fitted = estimator.image_shape_
-                remedy = "Pass samples like those of fit, or X.reshape(len(X), -1) for flat rows."
-                raise ValueError(
-                    f"X holds images of shape {image_shape}, but {type(estimator).__name__} was "
-                    f"fitted on {'images of shape ' + str(fitted) if fitted else 'vectors'}. "
-                    f"{_if_channels_last(image_shape, fitted) or remedy}"
-                )
-        elif len(X.shape) == 3:
-            raise ValueError(
-                f"X has shape {X.shape}. Images need a channel axis: pass X[:, None] for "
-                "grayscale, or flat rows of shape (n_samples, n_features) with image_shape=. One "
-                "image of several channels is X[None]."
-            )
+    X, image_shape = _as_rows(X)
+    if image_shape is not None and not reset:
+        _refuse_other_images(estimator, image_shape)
     try:
-        X = validate_data(
+        checked = validate_data(
             estimator,
             X,
             reset=reset,
@@ -90,49 +63,109 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
             dtype="numeric",
             ensure_min_samples=2 if reset else 1,
         )
-    except ValueError as error:
-        raise ValueError(_with_remedy(str(error))) from error
-    except np.exceptions.DTypePromotionError as error:
-        raise ValueError(
-            f"The columns of X cannot be numbers of one array: {error}. Turn dates into numbers, "
-            "as days since the first, categories with sklearn.preprocessing.OneHotEncoder."
-        ) from error
-    except OverflowError as error:  # of Python's integers
-        raise ValueError(f"X holds a value too large: {error}. Divide X by a constant.") from error
-    if sp.issparse(X) and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    values = X.data if sp.issparse(X) else X
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _with_remedy(error, X) from error
+    if sp.issparse(checked) and not checked.has_canonical_format:
+        checked = checked.copy()
+        checked.sum_duplicates()
+    values = checked.data if sp.issparse(checked) else checked
     if values.dtype.kind not in "buif":
+        remedy = DATES if values.dtype.kind in "mM" else "Pass X.astype(float)."
+        dtype = f"X has dtype {values.dtype}, but real numbers are needed. {remedy}"
+        raise ValueError(explain(X) or dtype)
+    _refuse_beyond_float32(values)
+    return checked, image_shape
+
+
+def _as_rows(X: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """`X` as rows, not validated yet, and the shape of one image if it came as images."""
+    array = X
+    if isinstance(X, Dataset):
+        array = _stack(X)
+    elif isinstance(X, Tensor):
+        array = _as_array(X)
+    if sp.issparse(array) or _is_frame(array):
+        return array, None
+    array = _with_shape(array)
+    spelled = "X" if hasattr(X, "shape") else "np.stack(X)"
+    if len(array.shape) == 3:
         raise ValueError(
-            f"X has dtype {values.dtype}; a real numeric dtype is needed. Use X.astype(float) for "
-            "numbers, sklearn.preprocessing.OneHotEncoder for categories."
+            f"X has shape {tuple(array.shape)}. Images need a channel axis: pass {spelled}[:, None]"
+            " for grayscale images, or flat rows of shape (n_samples, n_features) with "
+            "image_shape=. One image that has several channels is X[None]."
         )
+    if len(array.shape) != 4:
+        return array, None
+    shape = tuple(array.shape[1:])
+    if shape[-1] in (1, 3, 4) and shape[0] > 4:
+        swapped = "X.permute" if isinstance(X, Tensor) else f"{spelled}.transpose"
+        raise ValueError(
+            f"X has shape {tuple(array.shape)}, which looks like images with channels last. Images "
+            f"are (n_samples, channels, height, width): pass {swapped}(0, 3, 1, 2)."
+        )
+    return np.asarray(array).reshape(len(array), math.prod(shape)), shape
+
+
+def _is_frame(X: Any) -> bool:
+    """Whether `X` is a data frame; refuses one without data yet, such as a LazyFrame."""
+    frame = hasattr(type(X), "columns")
+    if frame and not hasattr(X, "shape"):
+        raise ValueError(
+            f"X is a {type(X).__name__}, which holds no data yet. Load it first, for example with "
+            "X.collect() in polars."
+        )
+    return frame
+
+
+def _with_shape(X: Any) -> Any:
+    """`X`, or the array that numpy makes of it; refuses what is not a block of values."""
+    try:
+        array = X if hasattr(X, "shape") else np.asanyarray(X)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(explain(X) or str(error)) from error
+    kind = getattr(getattr(array, "dtype", None), "kind", "O")
+    if len(array.shape) < 2 and kind in "OSUV" and (problem := explain(X)):
+        raise ValueError(problem)
+    if np.ma.is_masked(array):
+        count = int(np.ma.getmaskarray(array).sum())
+        raise ValueError(
+            f"X is a masked array, and {count} of its entries are masked. The mask would be lost: "
+            "fill in these entries, or drop their rows."
+        )
+    return array
+
+
+def _refuse_other_images(estimator: Any, image_shape: tuple[int, ...]) -> None:
+    """Refuse images of another shape than those of fit."""
+    fitted = estimator.image_shape_
+    if image_shape != fitted:
+        remedy = "Pass samples like those of fit, or X.reshape(len(X), -1) for flat rows."
+        raise ValueError(
+            f"X holds images of shape {image_shape}, but {type(estimator).__name__} was fitted on "
+            f"{'images of shape ' + str(fitted) if fitted else 'vectors'}. "
+            f"{_if_channels_last(image_shape, fitted) or remedy}"
+        )
+
+
+def _refuse_beyond_float32(values: np.ndarray) -> None:
+    """Refuse numbers that are infinite in float32."""
     limit = float(np.finfo(np.float32).max)
     if values.dtype.itemsize > 4 and values.size:
         largest = max(abs(float(values.max())), abs(float(values.min())))
         if largest > limit:
             raise ValueError(
-                f"X holds the value {largest:.3g}, too large for float32 (limit {limit:.3g}), in "
-                "which the networks compute. Divide X by a constant."
-            )
-    return X, image_shape
-
-
-def _refuse_texts(X: Any) -> None:
-    """scikit-learn would print them all, and say to reshape."""
-    if len(X.shape) < 2:
-        values = np.asarray(X)
-        first = values.flat[0] if values.size else None
-        if isinstance(first, str | bytes | PurePath):
-            raise ValueError(
-                f"X is text, which begins with {str(first)[:40]!r}. Convert it to numbers first: "
-                "read files, and vectorize texts, as in make_pipeline(TfidfVectorizer(), ...)."
+                f"X holds the value {largest:.3g}, which is too large: networks compute in "
+                f"float32, up to {limit:.3g}. Divide X by a constant."
             )
 
 
 def _as_array(X: Tensor) -> np.ndarray:
     """A tensor as numpy knows it: without narrow floats, gradients, lazy signs, other devices."""
+    if X.is_nested:
+        raise ValueError(
+            "X is a nested tensor, so its samples may have different shapes. Pass "
+            "torch.nested.to_padded_tensor(X, 0.0), or samples of one shape."
+        )
     narrow = X.is_floating_point() and X.dtype not in (torch.float16, torch.float32, torch.float64)
     try:
         X = X.detach().cpu().resolve_conj().resolve_neg()
@@ -167,28 +200,23 @@ def _stack(dataset: Any) -> np.ndarray:
         ) from error
 
 
-def _flatten_images(X: np.ndarray) -> np.ndarray:
-    """Images as rows: a view, or a copy in their own dtype where they are not contiguous."""
-    if X.shape[-1] in (1, 3, 4) and X.shape[1] > 4:
-        raise ValueError(
-            f"X has shape {X.shape}, which looks like images with channels last. Images are "
-            "(n_samples, channels, height, width): pass X.transpose(0, 3, 1, 2)."
-        )
-    return X.reshape(len(X), math.prod(X.shape[1:]))
-
-
-def _with_remedy(message: str) -> str:
-    """scikit-learn's words on unusable values, and what to do about them."""
+def _with_remedy(error: Exception, X: Any) -> Exception:
+    """scikit-learn's error about `X`, with what to do about it."""
+    message = str(error)
+    if isinstance(error, OverflowError):  # from Python's integers
+        return ValueError(f"X holds a value that is too large: {error}. Divide X by a constant.")
     if message.startswith("Complex data"):
-        return "Complex data not supported. Pass real features, for instance abs(X) and angle(X)."
+        return ValueError("Complex data not supported. Pass real numbers: abs(X) and angle(X).")
+    if "contains NaN" in message:
+        return ValueError(MISSING)
     if "contains infinity" in message:
-        return f"{message}\nReplace or remove such values, for instance with np.clip."
-    if "could not convert" in message or "not compatible with arrays of bytes/strings" in message:
-        return (
-            f"{message}\nConvert X to numbers first, for instance with "
-            "sklearn.preprocessing.OneHotEncoder or TfidfVectorizer."
-        )
-    return message
+        return ValueError(f"{message}\nReplace or remove these values, for instance by np.clip.")
+    if sp.issparse(X) or "feature names" in message or np.asarray(X).dtype.kind not in "OSU":
+        return error
+    problem = explain(X)
+    if type(error) is TypeError and problem != MISSING:  # as scikit-learn's checks expect
+        return TypeError(f"{message}\n{problem}")
+    return ValueError(problem or message)
 
 
 def resolve_image_shape(

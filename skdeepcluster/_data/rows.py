@@ -70,7 +70,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
             self._factor = torch.from_numpy(scaler.factor.astype(np.float32))
         elif resident:
             self._scaled = torch.empty(
-                X.shape, dtype=torch.float32, device=device if on_device else None
+                X.shape, dtype=torch.float32, device=device if on_device else "cpu"
             )
             for rows in row_chunks(*X.shape):
                 self._scaled[rows] = torch.from_numpy(scaler(X[rows]))

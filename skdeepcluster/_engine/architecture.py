@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .._data.rows import Rows
 from ..nn import glorot_
 from .plan import Plan
 
-_WIDE_LAYER = 4_000_000  # weights of the first layer that hidden_units="auto" allows
+_WIDE_LAYER = 4_000_000  # largest number of weights in the first layer of hidden_units="auto"
 
 
 def build_autoencoder(
@@ -24,7 +24,7 @@ def build_autoencoder(
     *,
     builders: Mapping[str, Callable[..., tuple[nn.Module, nn.Module]]],
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for the samples; those of this package are initialised from the seed.
+    """Build the encoder and the decoder.
 
     Parameters
     ----------
@@ -35,14 +35,15 @@ def build_autoencoder(
     width : int
         Outputs of the encoder.
     seed : int
-        Seed of the weights.
+        Seed of the weights. Two calls with the same seed build the same networks.
     builders : mapping of str to callable
-        What the names of architectures stand for: each makes a pair from sample shape and
-        `width`, "mlp" also from the widths of the hidden layers.
+        A function for each name of an architecture. It takes the shape of one sample and
+        `width`, for "mlp" also the widths of the hidden layers, and returns the pair.
 
     Returns
     -------
     encoder, decoder : torch.nn.Module
+        float32 networks on the CPU. Modules that the user passes are copied.
 
     Raises
     ------
@@ -57,24 +58,21 @@ def build_autoencoder(
             f"architecture={architecture!r} needs images: pass X of shape (n_samples, channels, "
             "height, width), or flat rows with image_shape=(channels, height, width)."
         )
-    if isinstance(architecture, str):
-        widths = [_check_widths(plan.hidden_units)] if architecture == "mlp" else []
-        pair = builders[architecture](shape, width, *widths)
-        generator = torch.Generator().manual_seed(seed)
-        for part in pair:
-            glorot_(part, generator)
-        return pair
     if isinstance(architecture, nn.Module):
         raise ValueError(
-            f"architecture is one {type(architecture).__name__}; pass a tuple (encoder, decoder) "
-            "of torch.nn.Module, or a function that makes one of the shape of a sample and the "
-            "width of the embedding."
+            f"architecture is one {type(architecture).__name__}, but two networks are needed. Pass "
+            "a tuple (encoder, decoder) of torch.nn.Module, or a function that takes the shape of "
+            "a sample and the width of the embedding and returns such a tuple."
         )
-    if isinstance(architecture, tuple):
-        pair = copy.deepcopy(architecture)
-    else:
-        pair = architecture(shape, width)
-    _check_autoencoder(pair, rows, width)
+    if not isinstance(architecture, str):
+        given = isinstance(architecture, tuple)
+        pair = architecture if given else architecture(shape, width)
+        return _checked(copy.deepcopy(pair), rows, width)
+    widths = [_check_widths(plan.hidden_units)] if architecture == "mlp" else []
+    pair = builders[architecture](shape, width, *widths)
+    generator = torch.Generator().manual_seed(seed)
+    for part in pair:
+        glorot_(part.float(), generator)  # whatever the default dtype of torch is
     return pair
 
 
@@ -93,33 +91,49 @@ def _check_widths(hidden_units: Any) -> tuple[int, ...]:
     return widths
 
 
-def _check_autoencoder(pair: Any, rows: Rows, n_components: int) -> None:
-    """Refuse a user's encoder and decoder that do not fit the data or each other."""
+def _checked(pair: Any, rows: Rows, n_components: int) -> tuple[nn.Module, nn.Module]:
+    """A user's encoder and decoder in float32; refuses what does not fit the data."""
     if (
         not isinstance(pair, tuple | list)
         or len(pair) != 2
         or not all(isinstance(part, nn.Module) for part in pair)
     ):
         raise ValueError(
-            f"architecture gives {pair!r}; a pair (encoder, decoder) of torch.nn.Module is needed."
+            f"architecture gives {pair!r}, but must give a pair (encoder, decoder) of "
+            "torch.nn.Module."
         )
-    encoder, decoder = (copy.deepcopy(part).eval() for part in pair)
+    encoder, decoder = (part.cpu().float() for part in pair)
     x = rows.take(np.arange(2)).cpu()
-    with torch.no_grad():
-        try:
-            z = encoder.cpu()(x)
-        except RuntimeError as error:
-            raise ValueError(
-                f"The encoder fails on a float32 batch of shape {tuple(x.shape)}: {error}"
-            ) from error
-        if tuple(z.shape) != (2, n_components):
-            raise ValueError(
-                f"The encoder maps samples of shape {tuple(x.shape)} to {tuple(z.shape)}; "
-                f"(2, {n_components}) is needed. Change n_components or the encoder."
-            )
-        x_hat = decoder.cpu()(z)
+    z = _forward("encoder", encoder, x)
+    if tuple(z.shape) != (2, n_components):
+        raise ValueError(
+            f"The encoder turns samples of shape {tuple(x.shape)} into {tuple(z.shape)}, but "
+            f"(2, {n_components}) is needed. Change n_components or the encoder."
+        )
+    x_hat = _forward("decoder", decoder, z)
     if x_hat.shape != x.shape:
         raise ValueError(
-            f"The decoder gives shape {tuple(x_hat.shape)} for samples of shape {tuple(x.shape)}; "
-            "they must be equal."
+            f"The decoder gives shape {tuple(x_hat.shape)} for samples of shape "
+            f"{tuple(x.shape)}. Both must be equal: change the decoder."
         )
+    return encoder, decoder
+
+
+def _forward(name: str, network: nn.Module, x: Tensor) -> Tensor:
+    """What a user's network returns; lazy layers get their shapes here."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            answer = network(x)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The {name} fails on a float32 batch of shape {tuple(x.shape)}: {error}"
+        ) from error
+    network.train(training)
+    if not isinstance(answer, Tensor):
+        raise ValueError(
+            f"The {name} returns an object of type {type(answer).__name__}, but must return one "
+            "tensor."
+        )
+    return answer

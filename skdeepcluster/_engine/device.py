@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,16 +11,17 @@ from torch import Tensor
 from .plan import Plan
 from .processes import LAUNCHED, launched_device
 
-_NARROWEST_BFLOAT16 = 5  # pixels a side; see use_bfloat16
+_NARROWEST_BFLOAT16 = 5  # pixels per side; see resolve_precision
+_BUILDING = threading.RLock()  # held while layers draw from torch's global generator
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The device that a parameter names; "auto" is cuda, then mps, then cpu.
+    """The device for the parameter ``device``; "auto" is cuda, then mps, then cpu.
 
     Parameters
     ----------
     device : str or torch.device
-        "auto", "accelerate", or what torch accepts.
+        "auto", "accelerate", or a device that torch knows.
 
     Returns
     -------
@@ -28,7 +30,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If the device is unknown or not there.
+        If the device is unknown, or this computer does not have it.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -38,11 +40,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return launched_device()
     try:
         resolved = torch.device(device)
-        torch.zeros(1, device=resolved).item()
+        torch.zeros(1, dtype=torch.float32, device=resolved).item()  # mps has no float64
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} cannot be used here: {str(error).splitlines()[0]}. Use 'auto', "
-            f"'cpu', a device that torch sees, or '{LAUNCHED}'."
+            f"'cpu', another device that this computer has, or '{LAUNCHED}'."
         ) from error
     return resolved
 
@@ -68,7 +70,7 @@ def resolve_precision(plan: Plan, device: torch.device) -> str:
     Raises
     ------
     ValueError
-        If "bf16" is known to be wrong here.
+        If "bf16" is asked for, and torch computes wrong gradients in it.
     """
     precision, architecture = str(plan.precision), plan.architecture
     on_cpu = device.type == "cpu"
@@ -91,30 +93,35 @@ def resolve_precision(plan: Plan, device: torch.device) -> str:
 
 def _multiplies_in_bfloat16() -> bool:
     """Whether the processor has instructions for it."""
-    capabilities = torch.cpu.get_capabilities()
+    # torch before 2.11 does not tell what the processor can do
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @contextlib.contextmanager
 def local_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generator, which a user's network draws from, and put it back."""
+    """Seed torch's global generator, which a user's network draws from, and restore it after."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        if device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # and no other device's
+        else:
+            torch.manual_seed(seed)
         yield
-
-
-_LAYERS = threading.RLock()
 
 
 @contextlib.contextmanager
 def seeded_layers(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generator while layers are built, one thread at a time."""
-    with _LAYERS, local_torch_seed(seed, device):
+    """:func:`local_torch_seed` for building layers, one thread at a time.
+
+    Layers draw their first weights from torch's global generator, which all threads share. Hold
+    the lock only while layers are built, never while a network trains.
+    """
+    with _BUILDING, local_torch_seed(seed, device):
         yield
 
 
 def torch_random_state(device: torch.device) -> dict[str, Tensor]:
-    """State of torch's global generators, on the CPU and of the device."""
+    """State of torch's global generators for the CPU and for the device."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -122,7 +129,7 @@ def torch_random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def load_torch_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """The way back from :func:`torch_random_state`."""
+    """Restore what :func:`torch_random_state` returned."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -97,9 +97,9 @@ class Trainer:
         self.history, self.converged = state["history"], state["converged"]
         self.finished, self.passed = [*state["finished"]], [*state["finished"]]
         self.unfinished = state["unfinished"]
-        self.progress.resume(*state["progress"])
+        self.progress.go_on(*state["progress"])
         if self.progress.verbose:
-            self.progress.write(f"resumes from the checkpoint, {len(self.history)} epochs done")
+            self.progress.tell(f"resumes from the checkpoint, {len(self.history)} epochs done")
 
     def train(self, phases: Sequence[Phase], seed: int) -> None:
         """Run the phases that are not passed; raise InterruptedTraining if the user stops them.

@@ -1,6 +1,7 @@
 """A fit or partial_fit that fails leaves the estimator as it was."""
 
 import copy
+import functools
 
 import numpy as np
 import pandas as pd
@@ -102,28 +103,24 @@ def other_unit(X):
     return X * 1000 + 50
 
 
-_fitted = {}
+@functools.cache
+def _fitted(estimator, **parameters):
+    return small(estimator, n_clusters=4, tol=0.0, random_state=0, **parameters).fit(frame())
 
 
 def fitted(estimator, **parameters):
     """A copy of a fitted estimator, and the data frame that it was fitted on."""
-    key = estimator, repr(parameters)
-    if key not in _fitted:
-        model = small(estimator, n_clusters=4, tol=0.0, random_state=0, **parameters)
-        _fitted[key] = model.fit(frame())
-    return copy.deepcopy(_fitted[key]), frame()
+    return copy.deepcopy(_fitted(estimator, **parameters)), frame()
 
 
 def assert_fails_without_a_trace(model, X, error, changes, call, folder):
     """`call(model)` raises `error` with some parameters changed; then all is as before."""
-    before, file_before = answers(model, X), file_content(model, folder)
-    parameters = model.get_params(deep=False)
+    before, parameters = copy.deepcopy(model), model.get_params(deep=False)
     with pytest.raises(error):
         call(model.set_params(**changes))
-    np.testing.assert_equal(answers(model, X), before)
+    np.testing.assert_equal(answers(model, X), answers(before, X))
     model.set_params(**parameters)
-    np.testing.assert_equal(answers(model, X), before)
-    np.testing.assert_equal(file_content(model, folder), file_before)
+    np.testing.assert_equal(file_content(model, folder), file_content(before, folder))
 
 
 # ---------------------------------------------------------------- fit

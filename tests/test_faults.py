@@ -1,0 +1,473 @@
+"""Faults that were found in use. Each has the right value here, so that it does not come back."""
+
+import contextlib
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from _instances import ESTIMATORS, BatchNormPair, digits, embedding_width, small
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback
+
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, load_model, save_model
+
+each = pytest.mark.parametrize("estimator", ESTIMATORS)
+# what a test with little training is not about
+clusters_may_die = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def model_for(estimator, **parameters):
+    return small(estimator, **{"n_clusters": 4, "random_state": 0, "tol": 0.0, **parameters})
+
+
+def answers(model, X):
+    return {
+        "labels": model.labels_,
+        "embedding": model.transform(X),
+        "responsibilities": model.predict_proba(X),
+        "prototypes": model.inverse_transform(model.cluster_centers_),
+        "history": model.history_,
+    }
+
+
+class CtrlC(Callback):
+    """The user stops training in the second epoch of a phase."""
+
+    def __init__(self, phase):
+        self.phase = phase
+
+    def on_batch_end(self, net, **kwargs):
+        if net.phase.name == self.phase and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+class StopAfter(Callback):
+    """End each phase after some epochs, as callbacks of skorch do."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epochs:
+            raise KeyboardInterrupt
+
+
+class PhasesTrained(Callback):
+    """Names of the phases that were trained."""
+
+    def __init__(self):
+        self.names = []
+
+    def on_train_begin(self, net, **kwargs):
+        self.names.append(net.phase.name)
+
+
+# ---------------------------------------------------------------- augmentation
+
+
+def in_place(x):
+    x += 0.5
+    return x
+
+
+def out_of_place(x):
+    return x + 0.5
+
+
+@clusters_may_die
+@each
+@pytest.mark.parametrize("images", [False, True], ids=["vectors", "images"])
+def test_an_augmentation_in_place_does_not_change_the_target(estimator, images):
+    X, _ = digits()
+    X = X.reshape(-1, 1, 8, 8) if images else X
+    model = model_for(estimator, pretrain_epochs=2, max_epochs=2)
+    found = [
+        answers(model.set_params(augmentation=augmentation).fit(X), X)
+        for augmentation in (in_place, out_of_place)
+    ]
+    np.testing.assert_equal(*found)
+
+
+@clusters_may_die
+@pytest.mark.parametrize("parameters", [{}, {"architecture": None}], ids=["deep", "mixture"])
+def test_an_augmentation_in_place_does_not_change_what_partial_fit_sees(parameters):
+    X, found = digits()[0].astype(np.float32), []
+    for augmentation in (in_place, out_of_place):
+        before = X.copy()
+        model = model_for(DMAE, augmentation=augmentation, init="k-means", **parameters)
+        found.append(answers(model.partial_fit(X).partial_fit(X), X))
+        np.testing.assert_array_equal(X, before)
+    np.testing.assert_equal(*found)
+
+
+# ---------------------------------------------------------------- widths
+
+
+@clusters_may_die
+@pytest.mark.parametrize(("n_clusters", "width"), [(15, 15), (10, 10), (3, 10)])
+@pytest.mark.parametrize("images", [False, True], ids=["vectors", "images"])
+def test_auto_latents_are_as_many_as_clusters_and_ten_at_least(n_clusters, width, images):
+    X, _ = digits(90, n_class=10)
+    model = DualAESpectral(
+        n_clusters,
+        n_components="auto",
+        embedding="latent",
+        architecture="mlp",
+        hidden_units=(16,),
+        image_shape=(8, 8) if images else None,
+        pretrain_epochs=1,
+        max_epochs=0,
+        random_state=0,
+    )
+    model.fit(X)
+    assert model.transform(X).shape == (90, width)
+    assert model.cluster_centers_.shape == (n_clusters, width)
+
+
+# ---------------------------------------------------------------- warm start
+
+FIXED = {
+    "train_encoder": (DMAE, {"train_encoder": True}, {"train_encoder": False}),
+    "train_encoder, back": (DMAE, {"train_encoder": False}, {"train_encoder": True}),
+    **{
+        f"image_shape, {estimator.__name__}": (
+            estimator,
+            {"image_shape": (8, 8)},
+            {"image_shape": image_shape},
+        )
+        for estimator, image_shape in zip(ESTIMATORS, [None, (4, 16), (4, 4, 4), None], strict=True)
+    },
+    "image_shape, given later": (DCEC, {"image_shape": None}, {"image_shape": (8, 8)}),
+    "init, DCCS": (DCCS, {"init": "graph"}, {"init": None}),
+}
+
+
+@clusters_may_die
+@pytest.mark.parametrize("name", FIXED)
+def test_warm_start_refuses_what_it_cannot_follow(name):
+    X, _ = digits()
+    estimator, first, then = FIXED[name]
+    model = model_for(estimator, warm_start=True, max_epochs=1, **first).fit(X)
+    (parameter,) = then
+    with pytest.raises(ValueError, match=rf"{parameter}=.*warm_start=False"):
+        model.set_params(**then).fit(X)
+    assert model.set_params(**first).fit(X).labels_.shape == (82,)
+
+
+@each
+def test_warm_start_after_a_fit_that_left_out_its_last_phase(estimator):
+    X, _ = digits()
+    model = model_for(estimator, warm_start=True, max_epochs=0).fit(X)
+    model.set_params(max_epochs=2).fit(X)
+    assert [row["epoch"] for row in model.history_ if row["phase"] == "cluster"] == [1, 2]
+    assert len(np.unique(model.labels_)) == 4
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+    assert model.transform(X).shape == (82, embedding_width(model))
+
+
+@clusters_may_die
+@each
+def test_warm_start_after_ctrl_c_in_pretraining(estimator):
+    X, _ = digits()
+    model = model_for(estimator, warm_start=True, callbacks=[CtrlC("pretrain")])
+    model.fit(X)
+    model.set_params(callbacks=None).fit(X)
+    assert model.history_[-1]["phase"] == "cluster"
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+    assert model.transform(X).shape == (82, embedding_width(model))
+
+
+# ---------------------------------------------------------------- parameters without effect
+
+WITHOUT_EFFECT = {
+    "prototype_weight, fixed encoder": (
+        "prototype_weight",
+        {"train_encoder": False, "prototype_weight": 0.5},
+    ),
+    "reconstruction_weight, fixed encoder": (
+        "reconstruction_weight",
+        {"train_encoder": False, "reconstruction_weight": 0.5},
+    ),
+    "prototype_weight, no network": (
+        "prototype_weight",
+        {"architecture": None, "prototype_weight": 0.5},
+    ),
+    "reconstruction_weight, no network": (
+        "reconstruction_weight",
+        {"architecture": None, "reconstruction_weight": 0.5},
+    ),
+    "clustering_weight, no network": (
+        "clustering_weight",
+        {"architecture": None, "clustering_weight": 0.5},
+    ),
+    "masking": ("augmentation", {"augmentation": "masking", "pretrain_target": PCA(4)}),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_EFFECT)
+def test_a_parameter_without_effect_is_not_taken_in_silence(case):
+    name, parameters = WITHOUT_EFFECT[case]
+    said = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model_for(DMAE, init="k-means", **parameters).fit(digits()[0])
+        except ValueError as error:
+            said = [str(error)]
+    said += [str(warning.message) for warning in caught if warning.category is UserWarning]
+    assert any(name in message for message in said), said
+
+
+# ---------------------------------------------------------------- empty clusters
+
+
+def duplicates(seed=0):
+    """60 samples, of which 3 are different: fewer than the clusters."""
+    rng = np.random.default_rng(seed)
+    different = 4 * rng.normal(size=(3, 6))
+    return different[rng.integers(3, size=60)].astype(np.float32)
+
+
+@each
+@pytest.mark.parametrize("n_clusters", [5, 8])
+@pytest.mark.parametrize("seed", range(3))
+def test_clusters_have_one_number_everywhere_after_one_died(estimator, n_clusters, seed):
+    X = duplicates(seed)
+    # this start leaves out numbers in the middle
+    parameters = {"n_clusters": n_clusters, "random_state": seed, "init": "spectral"}
+    model = model_for(estimator, scaling="none", **parameters)
+    with pytest.warns(ConvergenceWarning, match=rf"Only \d of n_clusters={n_clusters}"):
+        model.fit(X)
+    sizes = np.bincount(model.labels_, minlength=n_clusters)
+    assert (np.diff((sizes > 0).astype(int)) <= 0).all()  # empty ones come last
+    np.testing.assert_array_equal(model.history_[-1]["cluster_sizes"], sizes)
+    with torch.no_grad():
+        z, q = model.module_(torch.from_numpy(X))
+    np.testing.assert_array_equal(q.argmax(dim=1).numpy(), model.labels_)
+    np.testing.assert_allclose(q.numpy(), model.predict_proba(X), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(z.numpy(), model.transform(X), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+
+
+@each
+@pytest.mark.parametrize("parameters", [{}, {"max_epochs": 0}], ids=["trained", "start"])
+def test_the_center_of_a_dead_cluster_is_a_place(estimator, parameters):
+    X = duplicates()
+    model = model_for(estimator, n_clusters=5, **parameters)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X)
+    largest = np.abs(model.transform(X)).max()
+    assert np.isfinite(model.cluster_centers_).all()
+    assert np.abs(model.cluster_centers_).max() < 1e5
+    assert np.abs(model.cluster_centers_).max() < 100 * largest
+    assert np.isfinite(model.inverse_transform(model.cluster_centers_)).all()
+
+
+@each
+@pytest.mark.parametrize("init", ["graph", "k-means", "spectral"])
+def test_one_cluster_is_no_collapse(estimator, init):
+    model = model_for(estimator, n_clusters=1, init=init).fit(digits()[0])
+    assert not model.labels_.any()
+    assert not any(row.get("collapsed") for row in model.history_)
+
+
+def test_one_category_from_nothing_is_no_collapse():
+    model = model_for(DCCS, n_clusters=1, init=None).fit(digits()[0])
+    assert not model.labels_.any()
+    assert not any(row.get("collapsed") for row in model.history_)
+
+
+# ---------------------------------------------------------------- out of range
+
+
+@clusters_may_die
+@each
+@pytest.mark.parametrize("value", [1e300, -1e300, 1e39])
+def test_inverse_transform_of_values_beyond_float32(estimator, value):
+    model = model_for(estimator, pretrain_epochs=1, max_epochs=1, init="k-means")
+    model.fit(digits()[0])
+    Z = model.cluster_centers_.copy()
+    Z[1, 2] = value
+    with pytest.raises(ValueError, match="too large"):
+        model.inverse_transform(Z)
+
+
+@clusters_may_die
+@each
+def test_inverse_transform_answers_numbers_or_refuses(estimator):
+    """The layers of the decoder may overflow where the embedding does not."""
+    model = model_for(estimator, pretrain_epochs=1, max_epochs=1, init="k-means")
+    model.fit(digits()[0])
+    Z = np.full_like(model.cluster_centers_, np.finfo(np.float32).max / 2)
+    with contextlib.suppress(ValueError):
+        assert np.isfinite(model.inverse_transform(Z)).all()
+
+
+# ---------------------------------------------------------------- default dtype
+
+
+@pytest.fixture
+def float64():
+    """A program in which another library has changed torch's default."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+ANY_DTYPE = {
+    **{estimator.__name__: (estimator, {}) for estimator in ESTIMATORS},
+    "DMAE, mixture": (DMAE, {"architecture": None, "init": "k-means"}),
+    "DMAE, euclidean": (DMAE, {"dissimilarity": "euclidean", "pretrain_target": PCA(4)}),
+    "DualAESpectral, jensen-shannon": (
+        DualAESpectral,
+        {"mutual_information": "jensen-shannon", "prior_weight": 0.1, "affinity": "self-tuned"},
+    ),
+    "DCCS, from nothing": (DCCS, {"init": None, "cluster_prior": [0.4, 0.3, 0.2, 0.1]}),
+    "DCEC, images": (DCEC, {"image_shape": (8, 8), "architecture": "conv"}),
+    "DualAESpectral, images": (DualAESpectral, {"image_shape": (8, 8), "max_epochs": 1}),
+    "DCCS, images": (DCCS, {"image_shape": (8, 8), "max_epochs": 1}),
+}
+
+
+@pytest.mark.parametrize("name", ANY_DTYPE)
+def test_the_default_dtype_of_torch_does_not_matter(name, float64, tmp_path):
+    X, _ = digits()
+    estimator, parameters = ANY_DTYPE[name]
+    model = model_for(estimator, **{"pretrain_epochs": 2, "max_epochs": 2, **parameters})
+    found = answers(model.fit(X), X)
+    save_model(model, tmp_path / "float64.safetensors")
+    assert torch.get_default_dtype() == torch.float64
+    assert all(p.dtype == torch.float32 for p in model.module_.parameters())
+    given = {"pretrain_target": model.pretrain_target} if "pretrain_target" in parameters else {}
+    loaded = load_model(tmp_path / "float64.safetensors", **given)
+    np.testing.assert_equal(answers(loaded, X), found)
+
+    torch.set_default_dtype(torch.float32)
+    np.testing.assert_equal(answers(model.fit(X), X), found)
+    save_model(model, tmp_path / "float32.safetensors")
+    torch.set_default_dtype(torch.float64)
+    loaded = load_model(tmp_path / "float32.safetensors", **given)
+    np.testing.assert_equal(answers(loaded, X), found)
+
+
+def test_partial_fit_where_the_default_dtype_is_float64(float64):
+    X, found = digits()[0], []
+    for dtype in (torch.float64, torch.float32):
+        torch.set_default_dtype(dtype)
+        model = model_for(DMAE, init="k-means").partial_fit(X).partial_fit(X)
+        found.append(answers(model, X))
+    np.testing.assert_equal(*found)
+
+
+@each
+def test_a_factory_of_the_user_where_the_default_dtype_is_float64(estimator, float64):
+    """Its layers are float64 there; networks are float32."""
+    X, _ = digits()
+    model = model_for(estimator, architecture=BatchNormPair()).fit(X)
+    assert all(p.dtype == torch.float32 for p in model.module_.parameters())
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+
+
+# ---------------------------------------------------------------- Ctrl-C in partial_fit
+
+
+@pytest.mark.parametrize("parameters", [{}, {"architecture": None}], ids=["deep", "mixture"])
+def test_ctrl_c_in_partial_fit_reaches_the_caller(parameters):
+    X, _ = digits()
+    model = model_for(DMAE, init="k-means", **parameters).partial_fit(X)
+    before = answers(model, X)
+
+    def interrupt(x):
+        raise KeyboardInterrupt
+
+    model.set_params(augmentation=interrupt)
+    with pytest.raises(KeyboardInterrupt), contextlib.suppress(Exception):
+        model.partial_fit(X)
+    np.testing.assert_equal(answers(model, X), before)
+    assert model.set_params(augmentation=None).partial_fit(X).n_iter_ == len(before["history"]) + 1
+
+
+# ---------------------------------------------------------------- a refit of another kind
+
+
+@pytest.mark.parametrize("n_features", [3, 2])
+@pytest.mark.parametrize("dissimilarity", ["euclidean", "mahalanobis", "cosine"])
+def test_a_model_that_was_toroidal_is_saved_after_a_refit(n_features, dissimilarity, tmp_path):
+    hours = np.random.default_rng(0).uniform(0, 24, (60, 3))
+    model = DMAE(
+        3,
+        dissimilarity="toroidal",
+        dissimilarity_params={"period": 24},
+        architecture=None,
+        max_epochs=2,
+        random_state=0,
+    ).fit(hours)
+    X = hours[:, :n_features]
+    model.set_params(dissimilarity=dissimilarity, dissimilarity_params=None).fit(X)
+    save_model(model, tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    np.testing.assert_equal(answers(loaded, X), answers(model, X))
+
+
+# ---------------------------------------------------------------- weights
+
+NO_LOSS = {
+    "DualAESpectral": (
+        DualAESpectral,
+        ("information_weight", "reconstruction_weight", "relative_weight"),
+        {},
+    ),
+    "DualAESpectral without information": (
+        DualAESpectral,
+        ("reconstruction_weight", "relative_weight"),
+        {"mutual_information": None},
+    ),
+    "DMAE": (DMAE, ("clustering_weight", "prototype_weight", "reconstruction_weight"), {}),
+    "DMAE without a network": (DMAE, ("clustering_weight",), {"architecture": None}),
+}
+
+
+@pytest.mark.parametrize("case", NO_LOSS)
+def test_weights_that_leave_no_loss_are_refused(case):
+    estimator, names, parameters = NO_LOSS[case]
+    model = model_for(estimator, init="k-means", **dict.fromkeys(names, 0.0), **parameters)
+    with pytest.raises(ValueError, match="weight") as error:
+        model.fit(digits()[0])
+    assert all(name in str(error.value) for name in names), error.value
+
+
+# ---------------------------------------------------------------- memory
+
+
+@each
+def test_memory_takes_a_path(estimator, tmp_path):
+    X, _ = digits()
+    watch = PhasesTrained()
+    first = answers(model_for(estimator, memory=tmp_path / "cache").fit(X), X)
+    path = tmp_path / "cache"
+    for memory in (path, str(path), joblib.Memory(path, verbose=0)):
+        model = model_for(estimator, memory=memory, callbacks=[watch]).fit(X)
+        np.testing.assert_equal(answers(model, X), first)
+    assert "pretrain" not in watch.names  # it lies there under either name
+
+
+@each
+def test_a_pretraining_that_a_callback_stopped_is_not_served_to_others(estimator, tmp_path):
+    X, _ = digits()
+    expected = answers(model_for(estimator).fit(X), X)
+    stopped = model_for(estimator, memory=str(tmp_path), callbacks=[StopAfter(1)]).fit(X)
+    assert sum(row["phase"] == "pretrain" for row in stopped.history_) == 1
+    whole = model_for(estimator, memory=str(tmp_path)).fit(X)
+    np.testing.assert_equal(answers(whole, X), expected)
+
+
+def test_a_regression_on_features_that_a_callback_stopped_is_not_served_to_others(tmp_path):
+    X, _ = digits()
+    parameters = {"pretrain_target": PCA(4), "init": "k-means"}
+    expected = answers(model_for(DMAE, **parameters).fit(X), X)
+    parameters["memory"] = str(tmp_path)
+    model_for(DMAE, callbacks=[StopAfter(1)], **parameters).fit(X)
+    np.testing.assert_equal(answers(model_for(DMAE, **parameters).fit(X), X), expected)

@@ -1,6 +1,5 @@
 """The Displays: what they compute, what they draw, and what they refuse."""
 
-import copy
 import sys
 import types
 
@@ -16,13 +15,15 @@ from matplotlib.offsetbox import AnnotationBbox
 from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.validation import validate_data
 
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
+from skdeepcluster.base import BaseDeepClusterer
 from skdeepcluster.inspection import (
     ClusterGalleryDisplay,
     EmbeddingDisplay,
@@ -143,7 +144,7 @@ def test_panels_are_not_drawn_over_panels(images, display):
 
 
 @EACH_DISPLAY
-def test_what_is_no_fitted_estimator_of_ours_is_refused(display):
+def test_what_is_no_fitted_deep_clusterer_is_refused(display):
     X, _ = digits()
     with pytest.raises(NotFittedError, match="DCEC instance is not fitted"):
         draw(display, DCEC(), X)
@@ -151,7 +152,7 @@ def test_what_is_no_fitted_estimator_of_ours_is_refused(display):
         draw(display, make_pipeline(StandardScaler(), DCEC()), X)
     search = GridSearchCV(DCEC(), {"gamma": [0.1]})
     for other in (KMeans(2).fit(X), make_pipeline(KMeans(2)).fit(X), DCEC, search):
-        with pytest.raises(TypeError, match=r"(?s)none of this package's .*best_estimator_"):
+        with pytest.raises(TypeError, match=r"(?s)not a deep clustering .*best_estimator_"):
             draw(display, other, X)
 
 
@@ -287,6 +288,83 @@ def test_a_pipeline_is_its_last_step_on_what_the_others_give(texts):
     # a pipeline of one step has no others
     alone = EmbeddingDisplay.from_estimator(make_pipeline(pipeline[-1]), X)
     np.testing.assert_array_equal(alone.points, last.points)
+
+
+class Outside(BaseDeepClusterer):
+    """A method of another package, which has only what is public: no network, no training."""
+
+    def fit(self, X, y=None):
+        X = validate_data(self, X)
+        k_means = KMeans(2, n_init=1, random_state=0).fit(X)
+        self.cluster_centers_, self.labels_ = k_means.cluster_centers_, k_means.labels_
+        self.module_, self.image_shape_ = torch.nn.Identity(), None
+        self.history_ = [{"phase": "k-means", "epoch": 1, "inertia": k_means.inertia_}]
+        return self
+
+    def transform(self, X):
+        return validate_data(self, X, reset=False)
+
+    def predict_proba(self, X):
+        X = validate_data(self, X, reset=False)
+        distances = np.linalg.norm(X[:, None] - self.cluster_centers_, axis=2)
+        return distances[:, ::-1] / distances.sum(axis=1, keepdims=True)
+
+    def predict(self, X):
+        return self.predict_proba(X).argmax(axis=1)
+
+    def inverse_transform(self, X):
+        return X
+
+
+Outside.__abstractmethods__ = frozenset()  # they say how to train, which it does not
+
+
+class Encoder(Outside):
+    """Not even a decoder."""
+
+    def inverse_transform(self, X):
+        raise NotImplementedError("there is no decoder")
+
+
+@pytest.fixture(scope="module")
+def outside():
+    """A method from outside of the package, fitted to a frame."""
+    X = load_iris(as_frame=True).data[:100]  # two species
+    return X, Outside().fit(X)
+
+
+def test_methods_of_other_packages_are_drawn(outside):
+    X, model = outside
+    display = EmbeddingDisplay.from_estimator(model, X)
+    np.testing.assert_array_equal(display.labels, model.labels_)
+    assert display.points.shape == (100, 2)
+
+    display = TrainingCurveDisplay.from_estimator(model)
+    assert [panel.get_ylabel() for panel in display.axes_] == ["loss"]
+    assert legend(display.axes_[0]) == ["inertia"]
+
+    display = ClusterGalleryDisplay.from_estimator(model, X, n_samples=3)
+    sure = model.predict_proba(X).max(axis=1).round(2)
+    far = np.linalg.norm(X.to_numpy() - model.cluster_centers_[model.labels_], axis=1)
+    for cluster in range(2):
+        members = np.flatnonzero(model.labels_ == cluster)
+        ranked = members[np.lexsort((far[members], -sure[members]))]
+        np.testing.assert_array_equal(display.most_typical_index[cluster], ranked[:3])
+    assert list(display.feature_names) == list(X.columns)
+
+    display = ReconstructionDisplay.from_estimator(model, X, n_samples=3)
+    np.testing.assert_array_equal(display.reconstructions, display.samples)
+    np.testing.assert_array_equal(display.prototypes, model.cluster_centers_)
+
+
+def test_what_a_method_does_not_offer_is_named(outside):
+    X, _ = outside
+    model = Encoder().fit(X)
+    with pytest.raises(TypeError, match=r"Encoder cannot decode its embedding.*no decoder"):
+        ReconstructionDisplay.from_estimator(model, X)
+    del model.history_
+    with pytest.raises(ValueError, match="history_ is empty or missing"):
+        TrainingCurveDisplay.from_estimator(model)
 
 
 # ---------------------------------------------------------------- training
@@ -597,17 +675,22 @@ def test_the_distance_of_dmae_is_its_own():
     assert set(display.least_typical_index[night]) == {3, 4}
 
 
-def test_the_distances_of_dmae_are_in_the_order_of_the_clusters(iris):
+def test_the_distances_of_dmae_are_in_the_order_of_the_clusters():
     """Empty clusters are numbered last, which renumbers the others."""
-    X, model = iris
-    renumbered = copy.deepcopy(model)
-    renumbered._cluster_order = np.array([2, 0, 1])
-    before, after = (ClusterGalleryDisplay.from_estimator(m, X) for m in (model, renumbered))
-    for new, old in enumerate(renumbered._cluster_order):
-        for typical in ("most_typical_index", "least_typical_index"):
-            np.testing.assert_array_equal(
-                getattr(after, typical)[new], getattr(before, typical)[old]
-            )
+    corners = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], 20, axis=0)
+    model = small(DMAE, n_clusters=5, architecture=None, dissimilarity="manhattan", random_state=0)
+    model.set_params(init="k-means", max_epochs=0)
+    with pytest.warns(ConvergenceWarning, match="Only 3 of n_clusters=5"):
+        model.fit(corners)
+    X = corners + np.random.default_rng(0).normal(size=corners.shape)
+    display = ClusterGalleryDisplay.from_estimator(model, X)
+    labels, sure = model.predict(X), model.predict_proba(X).max(axis=1).round(2)
+    far = np.abs(model.transform(X) - model.cluster_centers_[labels]).sum(axis=1)
+    for cluster in range(5):
+        members = np.flatnonzero(labels == cluster)
+        ranked = members[np.lexsort((far[members], -sure[members]))]
+        np.testing.assert_array_equal(display.most_typical_index[cluster], ranked[:5])
+    assert set(display.cluster_sizes) >= {20, 0}
 
 
 def test_pictures_of_the_gallery(images):
@@ -772,6 +855,15 @@ def test_the_kind_can_be_said(images, iris, texts):
     assert sparse.kind == "images"
     with pytest.raises(ValueError, match="kind='images' but DMAE was fitted on vectors"):
         ClusterGalleryDisplay.from_estimator(model, X, kind="images")
+
+
+def test_vectors_of_few_words_are_text():
+    """Also dense ones."""
+    X = np.zeros((40, 100))
+    X[:20, :2], X[20:, 2:4] = 1.0, 1.0
+    model = small(DCEC, n_clusters=2, init="k-means", random_state=0).fit(X)
+    assert ClusterGalleryDisplay.from_estimator(model, X).kind == "text"
+    assert ClusterGalleryDisplay.from_estimator(model, X + 1.0).kind == "table"
 
 
 def test_names_where_the_steps_before_give_none():

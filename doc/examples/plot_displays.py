@@ -2,9 +2,9 @@
 Four pictures of a fit
 ======================
 
-Before a partition is believed it should be looked at. :mod:`skdeepcluster.inspection` draws how
-training went, where samples lie in the embedding, what is in the clusters, and what the decoder
-makes of it. On images of five digits, beside KMeans.
+Look at a partition before you trust it. :mod:`skdeepcluster.inspection` shows how training went,
+where the samples lie in the embedding, what each cluster contains, and what the decoder
+reconstructs. The data are images of five digits; KMeans is there for comparison.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from skdeepcluster.metrics import clustering_accuracy
 
 X, y = load_digits(n_class=5, return_X_y=True)
 k_means = KMeans(5, n_init=10, random_state=0).fit(X)
-# shorter than by default, for these pages
+# a short training, so that this page is built quickly
 model = DCEC(5, image_shape=(8, 8), pretrain_epochs=60, max_epochs=40, n_init=1, random_state=0)
 model.fit(X)
 for each in (k_means, model):
@@ -31,8 +31,8 @@ for each in (k_means, model):
 # %%
 # Training
 # --------
-# Losses that still fall in the last epochs ask for a larger budget. A cluster whose size goes to
-# zero is dying.
+# If the losses still fall in the last epochs, train longer: raise ``max_epochs``. If the size of a
+# cluster goes to zero, ``n_clusters`` may be too large.
 
 TrainingCurveDisplay.from_estimator(model)
 plt.show()
@@ -40,9 +40,9 @@ plt.show()
 # %%
 # Embedding
 # ---------
-# Colours are the clusters, at the left those of KMeans, at the right those of the estimator, on the
-# same t-SNE of the embedding. That the clusters of DCEC are apart here proves nothing: training
-# pulls clusters apart, right ones and wrong ones. The accuracies above say more.
+# Both plots show the same t-SNE of the embedding of DCEC. The colours are the clusters of KMeans on
+# the left, and those of DCEC on the right. Separate clusters are no proof: training separates
+# clusters, right or wrong. The accuracies above say more.
 
 figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
 for panel, each in zip(panels, (k_means, model), strict=True):
@@ -55,7 +55,8 @@ plt.show()
 # %%
 # Clusters
 # --------
-# The least typical samples are where mistakes are seen first.
+# Each row is a cluster: its mean, its most typical samples and its least typical samples. Look
+# at the least typical samples first: most mistakes are among them.
 
 ClusterGalleryDisplay.from_estimator(model, X)
 plt.show()
@@ -63,6 +64,8 @@ plt.show()
 # %%
 # Reconstructions and prototypes
 # ------------------------------
+# The upper picture shows samples and their reconstructions. A difference is what the embedding does
+# not keep. The lower picture shows the decoded center of each cluster.
 
 ReconstructionDisplay.from_estimator(model, X, random_state=0)
 plt.show()

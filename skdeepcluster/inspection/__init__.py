@@ -1,11 +1,12 @@
-"""Pictures of fitted estimators, as scikit-learn's Displays.
+"""Displays: pictures of fitted estimators, in the style of scikit-learn.
 
-Each class is made by ``from_estimator`` and holds what was computed; ``plot`` draws it, again if
-need be. An estimator is a fitted one of this package, or a fitted
-:class:`~sklearn.pipeline.Pipeline` whose last step is one: then ``X`` is what the pipeline takes,
-and what is drawn is what its last step sees, ``pipeline[:-1].transform(X)``. Matplotlib is needed,
-and imported, only here. Legends stand beside the axes: give a figure that holds several Displays
-``layout="constrained"``, which makes room for them.
+Make a Display with ``from_estimator``. It keeps the computed values, and ``plot`` draws them again.
+The estimator is a fitted deep clustering estimator, or a fitted
+:class:`~sklearn.pipeline.Pipeline` that ends with one. With a pipeline, pass the ``X`` that the
+pipeline takes; the Display shows the samples as the last step sees them,
+``pipeline[:-1].transform(X)``. The Displays need matplotlib, and import it only when they draw.
+Legends are drawn to the right of the axes. If a figure holds several Displays, create it with
+``layout="constrained"``, so that there is room for the legends.
 """
 
 from .cluster_gallery import ClusterGalleryDisplay

@@ -1,4 +1,4 @@
-"""What each cluster is."""
+"""What each cluster contains."""
 
 import textwrap
 from typing import Any, Self
@@ -7,51 +7,59 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from .._data.scaling import column_statistics
+from .._data.kind import is_bag_of_words
+from .._data.rows import Rows
+from .._data.scaling import Scaler, column_statistics
 from .._sklearn import StrOptions, check_matplotlib_support, validate_params
 from ..base import BaseDeepClusterer
-from ..nn import DissimilarityMixture
-from ._drawing import _FEATURES, _mosaic, _name_features, _panels, _pictures
-from ._fitted import _COUNT, _dense, _embed, _feature_names, _samples
+from ._drawing import MOST_FEATURES, as_pictures, draw_mosaic, name_ticks, split_axes
+from ._fitted import (
+    COUNT,
+    call,
+    check_feature_names,
+    check_samples,
+    dense,
+    refuse_vectors,
+)
 
-_TERMS = 12  # of a cluster, at most
+_TERMS = 12  # of a cluster or sample, at most
 _LETTERS = 46  # in a line of terms
-_LIMIT = 2.0  # of its colours, in standard deviations
+_LIMIT = 2.0  # of the colours of a table, in standard deviations
 
 
 class ClusterGalleryDisplay:
-    """What each cluster is: its mean, its most typical samples and its least typical ones.
+    """Use this to see what is in each cluster: its mean, and its most and least typical samples.
 
-    It is recommended to use :meth:`from_estimator` to make one.
+    Make it with :meth:`from_estimator`.
 
     Parameters
     ----------
     kind : {"images", "text", "table"}
         How samples are drawn.
     profiles : ndarray of shape (n_clusters, n_features)
-        What a cluster is like: the mean of its samples (images), its mean less that of all other
-        samples (text), its mean in standard deviations from that of all samples (table). Rows of
-        nan for empty clusters.
+        A summary of each cluster. For images: the mean of its samples. For text: that mean minus
+        the mean of all other samples. For tables: the mean of its standardised samples. Rows of
+        empty clusters are nan.
     most_typical, least_typical : list of n_clusters ndarrays of shape (<= n_samples, n_features)
-        Samples of each cluster, the most and the least typical one first; of a table in the
-        units of the profiles.
+        Samples of each cluster, starting with the most typical one or the least typical one. For
+        tables they are standardised.
     most_typical_index, least_typical_index : list of n_clusters ndarrays
-        Their rows in X.
+        The row numbers of these samples in X.
     cluster_sizes : ndarray of shape (n_clusters,)
-        Samples of each cluster.
+        Number of samples in each cluster.
     feature_names : ndarray of shape (n_features,), default=None
         Names of the features, for text and tables.
     image_shape : tuple of 3 ints, default=None
-        Channels, height and width of images.
+        Channels, height and width, for images.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The frame, itself not drawn, whose place the panels take.
+        The axes in whose place the panels are drawn. They are invisible themselves.
     axes_ : ndarray of 3 matplotlib Axes
-        The panels: cluster, most typical and least typical samples.
+        The panels: summaries of the clusters, most typical samples, least typical samples.
     figure_ : matplotlib Figure
-        Figure of the panels.
+        The figure that holds the panels.
 
     Examples
     --------
@@ -93,7 +101,7 @@ class ClusterGalleryDisplay:
     @classmethod
     @validate_params(
         {
-            "n_samples": _COUNT,
+            "n_samples": COUNT,
             "feature_names": ["array-like", None],
             "kind": [StrOptions({"auto", "images", "text", "table"})],
         },
@@ -111,154 +119,140 @@ class ClusterGalleryDisplay:
     ) -> Self:
         """Find and draw the most and the least typical samples of each cluster.
 
-        A sample is the more typical the larger its soft assignment to its cluster is, by
-        predict_proba, rounded to two digits; estimators that decide sharply answer 1.00 for
-        nearly all. Ties go by the distance to the center of the cluster in the embedding, the
-        nearer the more typical: the Euclidean distance, and of ``DMAE`` its own dissimilarity.
+        A sample is typical of its cluster if ``predict_proba`` gives it a high probability. These
+        probabilities are compared after rounding to two digits, because many methods give 1.00 to
+        nearly all samples. Equal ones are ordered by the distance to the center of the cluster
+        in the embedding, the nearest first. This is the Euclidean distance, unless the assignment
+        layer ``module_.assign`` has a method ``distances``, as that of ``DMAE`` has.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted estimator of this package, or a fitted Pipeline that ends with one.
+            A fitted deep clustering estimator, or a fitted Pipeline that ends with one.
         X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
-            Samples like those of fit.
+            Samples with the same features as in fit.
         n_samples : int, default=5
-            Most samples to show of either sort. A small cluster has less; none is shown twice.
+            Show at most this number of most typical samples, and as many least typical ones.
+            Small clusters have fewer; no sample is shown twice.
         feature_names : array-like of shape (n_features,), default=None
-            Words or columns. None takes the names that the estimator was fitted with, or those
-            that the steps before it give.
+            Names of the words or columns. None uses the names that the estimator was fitted with,
+            or the names that the steps before it in the Pipeline give.
         kind : {"auto", "images", "text", "table"}, default="auto"
-            How samples are drawn. "images" are pictures. "text" is the terms of largest weight: of
-            a cluster by the difference of its mean from that of the other samples, of a sample
-            by its own values. "table" is a heat map of means in standard deviations, of at
-            most 30 features, those in which clusters differ most. "auto" is "images" where the
-            estimator was fitted on images, "text" where `X` is sparse or less than 5 % of the
-            entries were not 0 in fit, else "table".
+            How samples are drawn. "images" draws pictures. "text" writes the terms with the
+            largest weights; the weights of a cluster are its mean minus the mean of all other
+            samples. "table" draws a heat map of standardised values; of more than 30 features it
+            shows those that differ most between clusters. "auto" is "images" if the estimator was
+            fitted on images, "text" if `X` is sparse or less than 5 % of its values are not 0, and
+            "table" otherwise.
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Where to draw. None creates a new figure.
 
         Returns
         -------
         display : ClusterGalleryDisplay
+            The Display, drawn.
 
         Raises
         ------
         TypeError
-            If `estimator` is not of this package, or `ax` is no Axes.
+            If `estimator` is not a deep clustering estimator, or `ax` is not one Axes.
         NotFittedError
-            If it is not fitted.
+            If `estimator` is not fitted.
         ValueError
-            If `X` is invalid, or a parameter; for "images" where there are none.
+            If `X` or a parameter is invalid, or if `kind` is "images" and samples are vectors.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        model, X = _samples(estimator, X)
+        model, X = check_samples(estimator, X)
         if kind == "auto":
-            vectors = "text" if sp.issparse(X) or model._bag_of_words else "table"
-            kind = vectors if model.image_shape_ is None else "images"
-        if kind == "images" and model.image_shape_ is None:
-            raise ValueError(
-                f"kind='images' but {type(model).__name__} was fitted on vectors: fit it with "
-                "image_shape= where rows hold images, or set kind='auto'."
-            )
-        names = _feature_names(estimator, feature_names)
-        Z, q = _embed(model, X)
-        labels, n_clusters = q.argmax(axis=1), q.shape[1]
-        sizes = np.bincount(labels, minlength=n_clusters)
-        ranked = _rank(model, Z, q)
+            kind = _kind_of(X, model.image_shape_)
+        if kind == "images":
+            refuse_vectors(model, f"kind={kind!r}", "kind='auto'")
+        q = call(model.predict_proba, X)
+        ranked = _rank(model, call(model.transform, X), q)
         most = [rows[:n_samples] for rows in ranked]
         least = [rows[n_samples:][: -n_samples - 1 : -1] for rows in ranked]
-        means = _means(X, labels, n_clusters)
-        shift, factor = np.zeros(1), np.ones(1)
-        if kind == "text":
-            rest = len(labels) - sizes
-            total = np.asarray(X.sum(axis=0)).reshape(1, -1)
-            others = total - np.nan_to_num(means) * sizes[:, None]
-            means = means - others / np.maximum(rest, 1)[:, None]
-        if kind == "table":
-            *_, shift, variance = column_statistics(X)
-            factor = 1.0 / np.sqrt(np.where(variance > 0, variance, 1.0))
-            means = (means - shift) * factor
-
-        samples = [
-            [(_dense(X[index]) - shift) * factor for index in typical] for typical in (most, least)
-        ]
+        mean, scale = _units(X) if kind == "table" else (np.zeros(1), np.ones(1))
         return cls(
             kind,
-            means,
-            *samples,
+            (_profiles(X, ranked, contrast=kind == "text") - mean) / scale,
+            [(dense(X[rows]) - mean) / scale for rows in most],
+            [(dense(X[rows]) - mean) / scale for rows in least],
             most_typical_index=most,
             least_typical_index=least,
-            cluster_sizes=sizes,
-            feature_names=names,
+            cluster_sizes=np.array([len(rows) for rows in ranked]),
+            feature_names=check_feature_names(estimator, feature_names),
             image_shape=model.image_shape_,
         ).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw the gallery, a row a cluster.
+        """Draw the gallery, one row per cluster.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Where to draw. None creates a new figure.
 
         Returns
         -------
         self : ClusterGalleryDisplay
+            The Display, drawn.
         """
-        n_clusters = len(self.profiles)
         n_samples = max(1, *(len(rows) for rows in self.most_typical_index))
-        draw, figsize, ratios = {
-            "images": (self._draw_images, *self._size_of_images(n_samples)),
-            "text": (self._draw_text, (12.0, 0.8 + 0.16 * n_clusters * (n_samples + 1)), (1, 1, 1)),
-            "table": (self._draw_table, *self._size_of_table(n_samples)),
-        }[self.kind]
-        self.ax_, axes = _panels(
-            ax, "ClusterGalleryDisplay.plot", figsize, (1, 3), width_ratios=ratios
+        size, ratios = self._layout(n_samples)
+        self.ax_, axes = split_axes(
+            ax, "ClusterGalleryDisplay.plot", size, (1, 3), width_ratios=ratios
         )
         self.axes_, self.figure_ = axes[0], self.ax_.figure
-        draw(n_samples)
+        if self.kind == "images":
+            self._draw_images()
+        elif self.kind == "text":
+            self._draw_text(n_samples)
+        else:
+            self._draw_table(n_samples)
         sizes = [f"{i} ({size})" for i, size in enumerate(self.cluster_sizes)]
         self.axes_[0].set_yticks(self.axes_[0].get_yticks(), sizes)
         self.axes_[0].set_ylabel("cluster (samples)")
-        titles = ("cluster terms" if self.kind == "text" else "cluster mean",)
+        summary = "cluster terms" if self.kind == "text" else "cluster mean"
         for panel, title in zip(
-            self.axes_, (*titles, "most typical", "least typical"), strict=True
+            self.axes_, (summary, "most typical", "least typical"), strict=True
         ):
             panel.set_title(title, fontsize="medium")
         return self
 
-    def _size_of_images(self, n_samples: int) -> tuple[tuple[float, float], tuple[int, ...]]:
-        _, height, width = self.image_shape or (1, 1, 1)
-        n_clusters = len(self.profiles)
-        side = min(0.5, 16 / n_clusters)  # inches
-        figsize = (2.0 + side * (1 + 2 * n_samples), 0.8 + side * height / width * n_clusters)
-        return figsize, (1, n_samples, n_samples)
+    def _layout(self, n_samples: int) -> tuple[tuple[float, float], tuple[int, int, int]]:
+        """Size of a new figure in inches, and relative widths of the panels."""
+        n_clusters, n_features = self.profiles.shape
+        if self.kind == "images":
+            _, height, width = self.image_shape or (1, 1, 1)
+            side = min(0.5, 16 / n_clusters)
+            size = (2.0 + side * (1 + 2 * n_samples), 0.8 + side * height / width * n_clusters)
+            return size, (1, n_samples, n_samples)
+        if self.kind == "text":
+            return (12.0, 0.8 + 0.16 * n_clusters * (n_samples + 1)), (1, 1, 1)
+        height = 1.8 + max(0.1 * n_samples, 0.25) * n_clusters
+        size = (4.5 + 0.4 * min(n_features, MOST_FEATURES), min(max(height, 4.0), 16.0))
+        return size, (1, 1, 1)
 
-    def _size_of_table(self, n_samples: int) -> tuple[tuple[float, float], tuple[int, ...]]:
-        n_features = min(self.profiles.shape[1], _FEATURES)
-        height = 1.8 + max(0.1 * n_samples, 0.25) * len(self.profiles)
-        return (4.5 + 0.4 * n_features, min(max(height, 4.0), 16.0)), (1, 1, 1)
-
-    def _draw_images(self, n_samples: int) -> None:
-        shape = self.image_shape or ()
-        shown = [rows for rows in (*self.most_typical, *self.least_typical) if len(rows)]
-        low = min(_pictures(rows, shape).min() for rows in shown)
-        high = max(_pictures(rows, shape).max() for rows in shown)
-        profiles = [_pictures(row[None], shape) for row in np.nan_to_num(self.profiles, nan=high)]
-        samples = [
-            [_pictures(rows, shape) for rows in typical]
+    def _draw_images(self) -> None:
+        grids = [
+            [as_pictures(rows, self.image_shape) for rows in typical]
             for typical in (self.most_typical, self.least_typical)
         ]
-        for panel, grid in zip(self.axes_, (profiles, *samples), strict=True):
-            _mosaic(panel, grid, (low, high))
+        shown = [pictures for grid in grids for pictures in grid if len(pictures)]
+        low = min(pictures.min() for pictures in shown)
+        high = max(pictures.max() for pictures in shown)
+        profiles = np.nan_to_num(self.profiles, nan=high)  # an empty cluster is white
+        means = [as_pictures(row[None], self.image_shape) for row in profiles]
+        for panel, grid in zip(self.axes_, (means, *grids), strict=True):
+            draw_mosaic(panel, grid, (low, high))
 
     def _draw_table(self, n_samples: int) -> None:
-        """Heat maps; a cluster's row is cut into one for each of its samples."""
+        """Draw heat maps; a cluster's row is divided into one row for each of its samples."""
         spread = np.nanmax(self.profiles, axis=0) - np.nanmin(self.profiles, axis=0)
-        kept = np.sort(np.argsort(-spread, kind="stable")[:_FEATURES])
+        kept = np.sort(np.argsort(-spread, kind="stable")[:MOST_FEATURES])
         n_clusters = len(self.profiles)
-        most, least = (np.full((n_clusters, n_samples, len(kept)), np.nan) for _ in range(2))
+        most, least = np.full((2, n_clusters, n_samples, len(kept)), np.nan)
         for values, typical in ((most, self.most_typical), (least, self.least_typical)):
             for i, rows in enumerate(typical):
                 values[i, : len(rows)] = rows[:, kept]
@@ -274,19 +268,19 @@ class ClusterGalleryDisplay:
             )
             for i in range(1, n_clusters):
                 panel.axhline(i - 0.5, color="white", linewidth=2)
-            _name_features(panel, np.asarray(self.feature_names)[kept])
+            name_ticks(panel, np.asarray(self.feature_names)[kept])
             panel.set_yticks(range(n_clusters), [])
         self.figure_.colorbar(
             picture, ax=list(self.axes_), label="standard deviations", extend="both", aspect=30
         )
 
     def _draw_text(self, n_samples: int) -> None:
-        """Columns of terms; a line for each sample, as many for the terms of its cluster."""
+        """Write one line for each sample, and as many lines for the terms of its cluster."""
         names = np.asarray(self.feature_names)
         columns = [
-            [_wrap(_top_terms(row, names, _TERMS), n_samples) for row in self.profiles],
+            [_wrap(_top_terms(row, names), n_samples) for row in self.profiles],
             *(
-                [[_shorten(_top_terms(row, names, _TERMS)) for row in rows] for rows in typical]
+                [[_shorten(_top_terms(row, names)) for row in rows] for rows in typical]
                 for typical in (self.most_typical, self.least_typical)
             ),
         ]
@@ -302,38 +296,59 @@ class ClusterGalleryDisplay:
                 panel.axhline(i - 0.5, color="0.8", linewidth=0.8)
 
 
+def _kind_of(X: Any, image_shape: tuple[int, ...] | None) -> str:
+    """Choose how samples are drawn."""
+    if image_shape is not None:
+        return "images"
+    unscaled = Scaler("none", np.zeros(1), np.ones(1))
+    words = is_bag_of_words(Rows(X, unscaled, None, torch.device("cpu")))
+    return "text" if words or sp.issparse(X) else "table"
+
+
 def _rank(model: BaseDeepClusterer, Z: np.ndarray, q: np.ndarray) -> list[np.ndarray]:
-    """Samples of each cluster, the most typical one first."""
+    """Return the samples of each cluster, the most typical one first."""
     labels = q.argmax(axis=1)
-    own = np.arange(len(labels))
-    assign = getattr(model.module_, "assign", None)
-    if isinstance(assign, DissimilarityMixture):
+    assign: Any = getattr(model.module_, "assign", None)
+    if hasattr(assign, "distances"):  # the method has its own
         with torch.no_grad():
-            to_centers = assign.distances(torch.from_numpy(Z).to(model._device)).cpu().numpy()
-        distances = to_centers[own, model._cluster_order[labels]]
+            z = torch.tensor(Z).to(assign.centers)
+            nearest = assign(z).argmax(dim=1, keepdim=True)
+            distances = assign.distances(z).gather(1, nearest)[:, 0].cpu().numpy()
     else:
         distances = np.linalg.norm(Z - model.cluster_centers_[labels], axis=1)
     order = np.lexsort((distances, -q.max(axis=1).round(2)))
     return [order[labels[order] == cluster] for cluster in range(q.shape[1])]
 
 
-def _means(X: Any, labels: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Mean of the rows of each cluster, float64; nan for an empty one."""
-    n = len(labels)
-    member = sp.csr_array((np.ones(n), (labels, np.arange(n))), shape=(n_clusters, n))
-    sizes = np.bincount(labels, minlength=n_clusters).astype(float)
-    sums = _dense(member @ X)
-    return sums / np.where(sizes > 0, sizes, np.nan)[:, None]
+def _profiles(X: Any, members: list[np.ndarray], *, contrast: bool) -> np.ndarray:
+    """Mean of the rows of each cluster, with `contrast` minus the mean of all other rows."""
+    sizes = np.array([len(rows) for rows in members])
+    indicator = sp.csr_array(
+        (np.ones(sizes.sum()), np.concatenate(members), np.append(0, sizes.cumsum())),
+        shape=(len(members), X.shape[0]),
+    )
+    sums = dense(indicator @ X)  # (n_clusters, n_features)
+    means: np.ndarray = sums / np.where(sizes > 0, sizes, np.nan)[:, None]
+    if contrast:
+        others = X.shape[0] - sizes
+        means -= (sums.sum(axis=0) - sums) / np.maximum(others, 1)[:, None]
+    return means
 
 
-def _top_terms(values: np.ndarray, names: np.ndarray, most: int) -> list[str]:
-    """Names of the largest values above 0."""
-    order = np.argsort(-np.nan_to_num(values), kind="stable")[:most]
+def _units(X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column; 1 instead of a standard deviation of 0."""
+    *_, mean, variance = column_statistics(X)
+    return mean, np.sqrt(np.where(variance > 0, variance, 1.0))
+
+
+def _top_terms(values: np.ndarray, names: np.ndarray) -> list[str]:
+    """Return the names of the largest values above 0."""
+    order = np.argsort(-np.nan_to_num(values), kind="stable")[:_TERMS]
     return [str(names[j]) for j in order if values[j] > 0] or ["(no terms)"]
 
 
 def _shorten(terms: list[str]) -> str:
-    """As many terms as go into a line."""
+    """Join as many terms as fit in one line."""
     line = terms[0][:_LETTERS]
     for term in terms[1:]:
         if len(line) + len(term) + 2 > _LETTERS:
@@ -343,6 +358,6 @@ def _shorten(terms: list[str]) -> str:
 
 
 def _wrap(terms: list[str], n_lines: int) -> list[str]:
-    """As many terms as go into so many lines."""
+    """Join as many terms as fit in a number of lines."""
     lines = textwrap.wrap(", ".join(terms), _LETTERS)[:n_lines]
     return [*lines[:-1], lines[-1].rstrip(",")]

@@ -1,4 +1,4 @@
-"""The embedding in the plane."""
+"""The embedding, projected to the plane."""
 
 from numbers import Integral
 from typing import Any, Self
@@ -9,40 +9,41 @@ from sklearn.manifold import TSNE
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
 from .._sklearn import Interval, StrOptions, check_matplotlib_support, validate_params
-from ._drawing import _axes, _brightness, _colors, _legend_beside, _pictures
-from ._fitted import _COUNT, _dense, _embed, _samples
+from ._drawing import as_pictures, brightness, check_axes, cluster_colors, draw_legend
+from ._fitted import COUNT, call, check_samples, dense, refuse_vectors
 
-_PERPLEXITY = 30  # of t-SNE, scikit-learn's default
-_NEIGHBORS = 15  # of UMAP, its default
-_THUMBNAIL = 20  # points a side
-_SPACING = 0.08  # of the width of a plot, between thumbnails
-_MARKERS = "o^sDvP*X"  # for ten clusters each
+_PERPLEXITY = 30  # scikit-learn's default for t-SNE
+_NEIGHBORS = 15  # umap-learn's default
+_THUMBNAIL = 20  # points, the longer side
+_SPACING = 0.08  # between thumbnails, as a share of the width of the plot
+_MARKERS = "o^sDvP*X"  # one for each ten clusters
 
 
 class EmbeddingDisplay:
-    """The embedding of samples in the plane, in the colours of their clusters.
+    """Use this to see whether the clusters are separate: the embedding in two dimensions.
 
-    It is recommended to use :meth:`from_estimator` to make one.
+    Make it with :meth:`from_estimator`. Each point is a sample; colours are clusters or labels.
 
     Parameters
     ----------
     points : ndarray of shape (n_samples, 2)
-        The projection of the embedding.
+        The embedding, projected to two dimensions.
     labels : ndarray of shape (n_samples,)
-        What the colours tell, of any type that can be sorted.
+        One label per sample, of any type that can be sorted. Each label has its colour.
     xlabel, ylabel : str, default=None
         Labels of the axes.
     legend_title : str, default=None
-        What the labels are.
+        Title of the legend.
     thumbnails : dict of int to ndarray, default=None
-        Pictures, (height, width) or (height, width, 3), to be drawn at some of the points.
+        Pictures of some samples, (height, width) or (height, width, 3), by the number of their
+        point.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Axes of the plot.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        Figure of the plot.
+        The figure of the plot.
 
     Examples
     --------
@@ -80,7 +81,7 @@ class EmbeddingDisplay:
         {
             "labels": ["array-like", None],
             "method": [StrOptions({"pca", "tsne", "umap"})],
-            "max_samples": [*_COUNT, None],
+            "max_samples": [*COUNT, None],
             "thumbnails": [Interval(Integral, 0, None, closed="left")],
             "random_state": ["random_state"],
         },
@@ -99,57 +100,56 @@ class EmbeddingDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Embed samples, project the embedding to the plane and draw it.
+        """Embed samples, project the embedding to two dimensions and draw it.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted estimator of this package, or a fitted Pipeline that ends with one.
+            A fitted deep clustering estimator, or a fitted Pipeline that ends with one.
         X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
-            Samples like those of fit, 3 or more.
+            Samples with the same features as in fit. At least 3.
         labels : array-like of shape (n_samples,), default=None
-            What the colours tell, as classes; None for the predicted clusters.
+            One label per sample, which decides its colour. None uses the predicted clusters.
         method : {"pca", "tsne", "umap"}, default="pca"
-            The projection. Where an embedding has a direction for each cluster, as those of
-            ``DualAESpectral`` and ``DCCS``, "pca" shows some clusters on top of each other; its
-            axes tell their share of the variance. "tsne" takes seconds for 2000 samples; its
-            perplexity is 30, or a third of the other samples where that is less. "umap" needs
-            the package umap-learn.
+            The projection. "pca" is fast, and its axes show their share of the variance. If the
+            embedding has one direction per cluster, as that of ``DualAESpectral`` and ``DCCS``,
+            "pca" draws some clusters on top of each other; use "tsne". "tsne" takes seconds for
+            2000 samples. Its perplexity is 30, or (n_samples - 1) / 3 if that is less. "umap"
+            needs the package umap-learn.
         max_samples : int or None, default=2000
-            Of more samples, so many are drawn at random. None takes all.
+            Draw at most this number of samples, chosen at random. None draws all.
         thumbnails : int, default=0
-            Most samples to show as pictures, where they are images. Those that would cover
-            another one are left out.
+            Draw at most this number of samples as pictures, if the samples are images. Pictures
+            that would cover another one are left out.
         random_state : int, RandomState instance or None, default=None
-            Draws samples, and is that of the projection.
+            Chooses the samples and seeds the projection. Pass an int for the same plot each time.
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Where to draw. None creates a new figure.
         **kwargs : dict
             Passed to :meth:`matplotlib.axes.Axes.scatter`.
 
         Returns
         -------
         display : EmbeddingDisplay
+            The Display, drawn.
 
         Raises
         ------
         TypeError
-            If `estimator` is not of this package, or `ax` is no Axes.
+            If `estimator` is not a deep clustering estimator, or `ax` is not one Axes.
         NotFittedError
-            If it is not fitted.
+            If `estimator` is not fitted.
         ValueError
-            If `X` is invalid, or a parameter; for `thumbnails` of samples that are no images.
+            If `X` or a parameter is invalid, or if `thumbnails` is not 0 and samples are vectors.
         ImportError
-            For "umap" without umap-learn, and without matplotlib.
+            If matplotlib is missing, or umap-learn for "umap".
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        model, X = _samples(estimator, X)
-        if thumbnails and model.image_shape_ is None:
-            raise ValueError(
-                f"thumbnails={thumbnails} needs images, but {type(model).__name__} was fitted on "
-                "vectors: fit it with image_shape= where rows hold images, or set thumbnails=0."
-            )
+        model, X = check_samples(estimator, X)
+        if thumbnails:
+            refuse_vectors(model, f"thumbnails={thumbnails} needs images,", "thumbnails=0")
+        legend_title = "cluster" if labels is None else "label"
         if labels is not None:
             labels = column_or_1d(labels)
             check_consistent_length(X, labels)
@@ -159,20 +159,16 @@ class EmbeddingDisplay:
             X, labels = X[drawn], None if labels is None else labels[drawn]
         if X.shape[0] < 3:
             raise ValueError(f"A projection needs 3 samples or more, got {X.shape[0]}.")
-        Z, q = _embed(model, X)
-        points, (xlabel, ylabel) = _project(Z, method, random_state)
+        points, (xlabel, ylabel) = _project(call(model.transform, X), method, random_state)
         chosen = _apart(points, thumbnails, random_state)
+        pictures = as_pictures(dense(X[chosen]), model.image_shape_) if chosen else ()
         return cls(
             points,
-            q.argmax(axis=1) if labels is None else labels,
+            call(model.predict, X) if labels is None else labels,
             xlabel=xlabel,
             ylabel=ylabel,
-            legend_title="cluster" if labels is None else "label",
-            thumbnails=dict(
-                zip(chosen, _pictures(_dense(X[chosen]), model.image_shape_), strict=True)
-            )
-            if chosen and model.image_shape_ is not None
-            else None,
+            legend_title=legend_title,
+            thumbnails=dict(zip(chosen, pictures, strict=True)),
         ).plot(ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
@@ -181,20 +177,21 @@ class EmbeddingDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Where to draw. None creates a new figure.
         **kwargs : dict
             Passed to :meth:`matplotlib.axes.Axes.scatter`.
 
         Returns
         -------
         self : EmbeddingDisplay
+            The Display, drawn.
         """
-        self.ax_ = _axes(ax, "EmbeddingDisplay.plot", (7.0, 5.2))
+        self.ax_ = check_axes(ax, "EmbeddingDisplay.plot", (7.0, 5.2))
         self.figure_ = self.ax_.figure
         names, numbers = np.unique(self.labels, return_inverse=True)
-        colors = _colors(len(names))
-        few = len(self.points) <= 300
-        kwargs = {"s": 24 if few else 10, "linewidths": 0, "alpha": 0.8} | kwargs
+        colors = cluster_colors(len(names))
+        size = 24 if len(self.points) <= 300 else 10
+        kwargs = {"s": size, "linewidths": 0, "alpha": 0.8} | kwargs
         for number, name in enumerate(names):
             marker = _MARKERS[number // 10 % len(_MARKERS)]
             self.ax_.scatter(
@@ -202,22 +199,22 @@ class EmbeddingDisplay:
                 **{"color": colors[number], "marker": marker, "label": str(name)} | kwargs,
             )
         self.ax_.set(xlabel=self.xlabel, ylabel=self.ylabel, xticks=[], yticks=[])
-        _legend_beside(self.ax_, len(names), self.legend_title)
+        draw_legend(self.ax_, len(names), self.legend_title)
         for handle in self.ax_.get_legend().legend_handles:
             handle.set(sizes=[30], alpha=1.0)
         if self.thumbnails:
-            self._draw_thumbnails([colors[number] for number in numbers])
+            self._draw_thumbnails(self.thumbnails, [colors[number] for number in numbers])
         return self
 
-    def _draw_thumbnails(self, colors: list[Any]) -> None:
+    def _draw_thumbnails(self, thumbnails: dict[int, np.ndarray], colors: list[Any]) -> None:
+        """Draw pictures at their points, framed in the colours of the points."""
         from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-        pictures = np.stack(list((self.thumbnails or {}).values()))
-        pictures = _brightness(pictures, (pictures.min(), pictures.max()))
-        for i, picture in zip(self.thumbnails or {}, pictures, strict=True):
-            image = OffsetImage(
-                picture, zoom=_THUMBNAIL / max(picture.shape[:2]), cmap="gray", norm=None
-            )
+        pictures = np.stack(list(thumbnails.values()))
+        pictures = brightness(pictures, (pictures.min(), pictures.max()))
+        for i, picture in zip(thumbnails, pictures, strict=True):
+            zoom = _THUMBNAIL / max(picture.shape[:2])
+            image = OffsetImage(picture, zoom=zoom, cmap="gray")
             image.image.set_clim(0.0, 1.0)
             frame = {"edgecolor": colors[i], "linewidth": 1.5}
             box = AnnotationBbox(image, self.points[i], pad=0.1, bboxprops=frame)
@@ -227,13 +224,14 @@ class EmbeddingDisplay:
 def _project(
     Z: np.ndarray, method: str, random_state: np.random.RandomState
 ) -> tuple[np.ndarray, tuple[str, str]]:
-    """Points in the plane, and what the axes are called."""
-    Z = Z.astype(np.float64)  # covariances of float32 hold half of its digits
-    if Z.shape[1] == 1:  # what projects asks for two columns
+    """Project an embedding to points (n, 2), and name the axes."""
+    Z = Z.astype(np.float64)  # a covariance in float32 keeps only half of its digits
+    if Z.shape[1] == 1:  # the projections need two columns
         Z = np.column_stack([Z, np.zeros_like(Z)])
     if method == "pca":
+        # arrays, whatever the user's global transform_output is
         pca = PCA(2, random_state=random_state).set_output(transform="default")
-        with np.errstate(invalid="ignore"):  # of an embedding without any variance
+        with np.errstate(invalid="ignore"):  # an embedding may have no variance
             points = pca.fit_transform(Z)
         shares = np.nan_to_num(pca.explained_variance_ratio_)
         first, second = (
@@ -252,16 +250,14 @@ def _project(
             "method='umap' needs the package umap-learn: pip install umap-learn, or use "
             "method='tsne'."
         ) from error
-    # its spectral start fails on 3 samples; more than one thread would not repeat random_state
-    umap = UMAP(
-        n_neighbors=min(_NEIGHBORS, len(Z) - 1), init="pca", n_jobs=1, random_state=random_state
-    )
-    points = umap.fit_transform(Z)
-    return points, ("UMAP 1", "UMAP 2")
+    n_neighbors = min(_NEIGHBORS, len(Z) - 1)
+    # its spectral start fails on 3 samples; with several threads random_state does not repeat
+    umap = UMAP(n_neighbors=n_neighbors, init="pca", n_jobs=1, random_state=random_state)
+    return umap.fit_transform(Z), ("UMAP 1", "UMAP 2")
 
 
 def _apart(points: np.ndarray, most: int, random_state: np.random.RandomState) -> list[int]:
-    """At most so many points, drawn at random, none near another."""
+    """Choose points at random that are not close to each other."""
     spread = np.ptp(points, axis=0)
     unit = points / np.where(spread > 0, spread, 1.0)
     chosen: list[int] = []

@@ -1,29 +1,32 @@
-"""What the decoder makes of embeddings."""
+"""Samples and prototypes, decoded from the embedding."""
 
-import math
 from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .._data.scaling import Scaler
 from .._sklearn import check_matplotlib_support, validate_params
+from ..base import BaseDeepClusterer
 from ..nn import SpectralAssignment
 from ._drawing import (
-    _FEATURES,
-    _ROW,
-    _colors,
-    _mosaic,
-    _name_features,
-    _panels,
-    _pictures,
+    MOST_FEATURES,
+    as_pictures,
+    cluster_colors,
+    draw_mosaic,
+    name_ticks,
+    split_axes,
 )
-from ._fitted import _COUNT, _dense, _embed, _feature_names, _samples
+from ._fitted import COUNT, call, check_feature_names, check_samples, dense
+
+_ROW = 20  # prototypes in a row, at most
 
 
 class ReconstructionDisplay:
-    """Samples beside what the decoder makes of their embeddings, and the clusters' prototypes.
+    """Use this to see what the embedding keeps of a sample, and what each cluster looks like.
 
-    It is recommended to use :meth:`from_estimator` to make one.
+    Make it with :meth:`from_estimator`. It shows samples beside their reconstructions, and the
+    decoded center of each cluster, its prototype.
 
     Parameters
     ----------
@@ -34,23 +37,23 @@ class ReconstructionDisplay:
     prototypes : ndarray of shape (n_clusters, n_features)
         ``inverse_transform(cluster_centers_)``.
     title : str, default="reconstructions"
-        What the reconstructions are.
+        The plural name of the reconstructions.
     image_shape : tuple of 3 ints, default=None
-        Channels, height and width, where samples are images.
+        Channels, height and width, if the samples are images.
     feature_names : ndarray of shape (n_features,), default=None
-        Names of the features, where samples are vectors.
+        Names of the features, if the samples are vectors.
     ylabel : str, default=None
-        What the values of vectors are.
+        Label of the y axis, if the samples are vectors.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The frame, itself not drawn, whose place the panels take.
+        The axes in whose place the panels are drawn. They are invisible themselves.
     axes_ : ndarray of matplotlib Axes
-        The panels. Of images, one for samples and reconstructions and one for prototypes; of
-        vectors, one for each sample, then one for each prototype.
+        The panels. For images: one for samples and reconstructions, one for prototypes. For
+        vectors: one for each sample, then one for each prototype.
     figure_ : matplotlib Figure
-        Figure of the panels.
+        The figure that holds the panels.
 
     Examples
     --------
@@ -88,7 +91,7 @@ class ReconstructionDisplay:
 
     @classmethod
     @validate_params(
-        {"n_samples": _COUNT, "random_state": ["random_state"]},
+        {"n_samples": COUNT, "random_state": ["random_state"]},
         prefer_skip_nested_validation=True,
     )
     def from_estimator(
@@ -100,133 +103,148 @@ class ReconstructionDisplay:
         random_state: Any = None,
         ax: Any = None,
     ) -> Self:
-        """Decode some samples and the centers of the clusters, and draw them.
+        """Decode some samples and the cluster centers, and draw them.
 
-        Images are drawn as pictures, vectors as lines over their features: in the units of X, or
-        standardised where the estimator standardises columns of unlike units. Lines over words
-        tell little: of texts draw a :class:`ClusterGalleryDisplay`.
+        Images are drawn as pictures. Vectors are drawn as lines over their features, in the units
+        of X; if the columns of X have different units, they are standardised. For texts, use
+        :class:`ClusterGalleryDisplay`: lines over thousands of words are hard to read.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted estimator of this package, or a fitted Pipeline that ends with one. The spectral
-            embedding of ``DualAESpectral`` tells little more than the cluster, so that a
-            sample is decoded to the prototypes it is near; with ``embedding="latent"`` it
-            is reconstructed. The title says which of the two is shown.
+            A fitted deep clustering estimator, or a fitted Pipeline that ends with one. The
+            spectral embedding of ``DualAESpectral`` keeps little more than the cluster, so a
+            sample is decoded to the prototypes near it. With ``embedding="latent"`` it is
+            reconstructed. The title says which of the two is shown.
         X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
-            Samples like those of fit.
+            Samples with the same features as in fit.
         n_samples : int, default=6
-            Most samples to draw, at random.
+            Draw at most this number of samples, chosen at random.
         random_state : int, RandomState instance or None, default=None
-            Draws them.
+            Chooses the samples. Pass an int for the same plot each time.
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Where to draw. None creates a new figure.
 
         Returns
         -------
         display : ReconstructionDisplay
+            The Display, drawn.
 
         Raises
         ------
         TypeError
-            If `estimator` is not of this package, or `ax` is no Axes.
+            If `estimator` is not a deep clustering estimator or cannot decode its embedding, or
+            if `ax` is not one Axes.
         NotFittedError
-            If it is not fitted.
+            If `estimator` is not fitted.
         ValueError
-            If `X` is invalid, or a parameter.
+            If `X` or a parameter is invalid.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        model, X = _samples(estimator, X)
-        drawn = check_random_state(random_state).permutation(X.shape[0])[:n_samples]
-        Z, _ = _embed(model, X[drawn])
+        model, X = check_samples(estimator, X)
+        chosen = check_random_state(random_state).permutation(X.shape[0])[:n_samples]
         drawings = [
-            _dense(X[drawn]).astype(np.float64),
-            model.inverse_transform(Z).reshape(len(Z), -1),
-            model.inverse_transform(model.cluster_centers_).reshape(model.n_clusters, -1),
+            dense(X[chosen]).astype(np.float64),
+            _decode(model, call(model.transform, X[chosen])),
+            _decode(model, model.cluster_centers_),
         ]
         ylabel = "value"
-        if model.image_shape_ is None and model._scaler.kind == "standard":
-            drawings = [model._scaler(rows) for rows in drawings]
+        scaler = Scaler.fit(X, "auto", images=model.image_shape_ is not None)
+        if scaler.kind == "standard":  # the columns have different units
+            drawings = [scaler(rows) for rows in drawings]
             ylabel = "standardised value"
         assign = getattr(model.module_, "assign", None)
+        # a spectral embedding is decoded through the mean latents of its clusters
         by_cluster = isinstance(assign, SpectralAssignment) and not assign.latent
         return cls(
             *drawings,
             title="nearest prototypes" if by_cluster else "reconstructions",
             image_shape=model.image_shape_,
-            feature_names=_feature_names(estimator, None),
+            feature_names=check_feature_names(estimator, None),
             ylabel=ylabel,
         ).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw the samples, what they are decoded to, and the prototypes.
+        """Draw the samples, their reconstructions and the prototypes.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Where to draw. None creates a new figure.
 
         Returns
         -------
         self : ReconstructionDisplay
+            The Display, drawn.
         """
-        caller = "ReconstructionDisplay.plot"
-        n, k = len(self.samples), len(self.prototypes)
         if self.image_shape is None:
-            figsize = (11.0, min(1.2 + 0.7 * max(n, k), 40.0))
-            self.ax_, frames = _panels(ax, caller, figsize, (1, 2))
-            columns = [
-                _panels(frame, caller, figsize, (count, 1), sharex=True, sharey=True)[1][:, 0]
-                for frame, count in zip(frames[0], (n, k), strict=True)
-            ]
-            self.axes_, self.figure_ = np.concatenate(columns), self.ax_.figure
-            self._draw_lines()
-            return self
-        rows = math.ceil(k / _ROW)
-        figsize = (1.5 + 0.6 * max(n, min(k, _ROW)), 1.2 + 0.6 * (2 + rows))
-        self.ax_, axes = _panels(ax, caller, figsize, (2, 1), height_ratios=(2, rows))
-        self.axes_, self.figure_ = axes[:, 0], self.ax_.figure
-        self._draw_images()
+            self._plot_lines(ax)
+        else:
+            self._plot_images(ax)
+        self.figure_ = self.ax_.figure
         return self
 
-    def _draw_images(self) -> None:
+    def _plot_images(self, ax: Any) -> None:
         limits = (self.samples.min(), self.samples.max())
         samples, decoded, prototypes = (
-            _pictures(rows, self.image_shape or ())
+            as_pictures(rows, self.image_shape)
             for rows in (self.samples, self.reconstructions, self.prototypes)
         )
-        _mosaic(self.axes_[0], [samples, decoded], limits)
-        self.axes_[0].set_yticks(self.axes_[0].get_yticks(), ["sample", self.title[:-1]])
-        rows = [prototypes[i : i + _ROW] for i in range(0, len(prototypes), _ROW)]
-        _mosaic(self.axes_[1], rows, limits)
-        columns = [str(i) for i in range(len(rows[0]))]
-        self.axes_[1].set_xticks(self.axes_[1].get_xticks(), columns)
-        self.axes_[1].set_yticks(
-            self.axes_[1].get_yticks(), [f"{_ROW * i} +" if i else "" for i in range(len(rows))]
-        )
-        self.axes_[1].set_xlabel("cluster")
-        self.axes_[0].set_title(f"samples and {self.title}", fontsize="medium")
-        self.axes_[1].set_title("prototypes of the clusters", fontsize="medium")
+        starts = range(0, len(prototypes), _ROW)
+        rows = [prototypes[start : start + _ROW] for start in starts]
+        size = (1.5 + 0.6 * max(len(samples), len(rows[0])), 1.2 + 0.6 * (2 + len(rows)))
+        shape, ratios = (2, 1), (2, len(rows))
+        caller = "ReconstructionDisplay.plot"
+        self.ax_, axes = split_axes(ax, caller, size, shape, height_ratios=ratios)
+        self.axes_ = axes[:, 0]
+        above, below = self.axes_
+        draw_mosaic(above, [samples, decoded], limits)
+        above.set_yticks(above.get_yticks(), ["sample", self.title[:-1]])
+        above.set_title(f"samples and {self.title}", fontsize="medium")
+        draw_mosaic(below, rows, limits)
+        below.set_xticks(below.get_xticks(), [str(i) for i in range(len(rows[0]))])
+        below.set_yticks(below.get_yticks(), [f"{start} +" if start else "" for start in starts])
+        below.set_xlabel("cluster")
+        below.set_title("prototypes of the clusters", fontsize="medium")
 
-    def _draw_lines(self) -> None:
-        n = len(self.samples)
+    def _plot_lines(self, ax: Any) -> None:
+        n, k = len(self.samples), len(self.prototypes)
+        caller, size = "ReconstructionDisplay.plot", (11.0, min(1.2 + 0.7 * max(n, k), 40.0))
+        self.ax_, frames = split_axes(ax, caller, size, (1, 2))
+        left, right = (
+            split_axes(frame, caller, size, (count, 1), sharex=True, sharey=True)[1][:, 0]
+            for frame, count in zip(frames[0], (n, k), strict=True)
+        )
+        self.axes_ = np.concatenate([left, right])
         places = np.arange(self.samples.shape[1])
-        marker = "." if len(places) <= _FEATURES else ""
-        colors = _colors(len(self.prototypes))
-        for panel, sample, decoded in zip(
-            self.axes_[:n], self.samples, self.reconstructions, strict=True
-        ):
+        names = self.feature_names if len(places) <= MOST_FEATURES else None
+        marker = "" if names is None else "."
+        for panel, sample, decoded in zip(left, self.samples, self.reconstructions, strict=True):
             panel.plot(places, sample, marker=marker, color="0.4", label="sample")
             panel.plot(places, decoded, "--", marker=marker, color="C1", label=self.title[:-1])
-        for i, (panel, prototype) in enumerate(zip(self.axes_[n:], self.prototypes, strict=True)):
+        colors = cluster_colors(k)
+        for i, (panel, prototype) in enumerate(zip(right, self.prototypes, strict=True)):
             panel.plot(places, prototype, marker=marker, color=colors[i])
             panel.set_title(f"prototype of cluster {i}", loc="left", fontsize="small", pad=2)
-        self.axes_[0].legend(
+        left[0].legend(
             loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, borderaxespad=0.1
         )
-        self.axes_[n // 2].set_ylabel(self.ylabel)
-        for lowest in (self.axes_[n - 1], self.axes_[-1]):
-            lowest.set_xlabel("" if marker else "feature")
-            if marker:
-                _name_features(lowest, np.asarray(self.feature_names))
+        left[n // 2].set_ylabel(self.ylabel)
+        for lowest in (left[-1], right[-1]):
+            if names is None:
+                lowest.set_xlabel("feature")
+            else:
+                name_ticks(lowest, names)
+
+
+def _decode(model: BaseDeepClusterer, Z: np.ndarray) -> np.ndarray:
+    """Decode embeddings to rows (n, n_features)."""
+    try:
+        return model.inverse_transform(Z).reshape(len(Z), -1)
+    except (AttributeError, NotImplementedError) as error:
+        raise TypeError(
+            f"{type(model).__name__} cannot decode its embedding, which this Display shows: "
+            f"{error}. Use EmbeddingDisplay or ClusterGalleryDisplay instead, or give its module "
+            "a method decode."
+        ) from error

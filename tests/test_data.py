@@ -500,7 +500,7 @@ FIT_REFUSALS = {
     "Dataset of items of different shape": (
         lambda: Items([X[0], X[1, :2]]),
         "The items of Items cannot be stacked",
-        "one shape",
+        "the same shape",
     ),
     "Dataset of numbers": (lambda: Items([1.0, 2.0, 3.0]), "1D array", "Reshape|reshape"),
     "Dataset of dictionaries": (

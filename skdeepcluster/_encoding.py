@@ -1,4 +1,4 @@
-"""Data as one file of arrays and JSON, and back: nothing in a file is code, and none is run."""
+"""Writes data to one file of arrays and JSON, and reads it. Reading executes no code."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def require_safetensors() -> types.ModuleType:
-    """The library that reads and writes the files, imported when it is needed."""
+    """Import the library that reads and writes the files."""
     try:
         import safetensors.torch
     except ImportError as error:
@@ -30,7 +30,7 @@ def require_safetensors() -> types.ModuleType:
 
 
 def pack(header: Mapping[str, str], description: Any, tensors: Mapping[str, Tensor]) -> bytes:
-    """A file of tensors, with JSON and a checksum of both in its header."""
+    """The content of a file: tensors, and a header with JSON and a checksum of both."""
     text = json.dumps(description, allow_nan=False)
     metadata = {**header, "description": text, "sha256": checksum(text, tensors)}
     content: bytes = require_safetensors().torch.save(dict(tensors), metadata)
@@ -38,7 +38,7 @@ def pack(header: Mapping[str, str], description: Any, tensors: Mapping[str, Tens
 
 
 def unpack(content: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Header and tensors of a file, not checked yet; ValueError where there are none."""
+    """Header and tensors of a file, not checked yet; ValueError if the file is invalid."""
     safetensors = require_safetensors()
     try:
         tensors = safetensors.torch.load(content)
@@ -50,12 +50,12 @@ def unpack(content: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def intact(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the checksum in the header is that of JSON and tensors."""
+    """Whether the checksum in the header is correct for JSON and tensors."""
     return metadata.get("sha256") == checksum(metadata.get("description", ""), tensors)
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace the file in one step, so that no reader meets half of one."""
+    """Replace the file in one step, so that nobody reads an incomplete file."""
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with unfinished.open("xb") as file:
@@ -68,7 +68,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """Of JSON and tensors, and of the names, kinds and shapes of these."""
+    """Checksum of JSON and of the tensors with their names, dtypes and shapes."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -80,19 +80,20 @@ def checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """A value as JSON, its arrays among `tensors`; what JSON does not have is an object of one key.
+    """Turn a value into JSON; its arrays are added to `tensors`.
 
-    Raises TypeError for anything that is not data.
+    A kind of value that JSON does not have becomes an object with one key, the kind. TypeError is
+    raised for anything that is not data.
     """
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, bool | np.bool):
+    if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
-    # exactly these: a subclass would come back as something else
+    # no subclasses: they would be read back as the base class
     kind = type(value)
     if kind in (list, tuple):
         items = [encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
@@ -110,11 +111,11 @@ def encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         native = value.astype(value.dtype.newbyteorder("="), order="C")  # a copy
         tensors[name] = torch.from_numpy(native)
         return {"array": name}
-    raise TypeError(f"{type(value).__name__} is no data")
+    raise TypeError(f"{type(value).__name__} is not data that can be saved")
 
 
 def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The way back from :func:`encode`."""
+    """Turn the JSON that :func:`encode` returned back into the value."""
     if isinstance(value, list):
         return [decode(item, tensors) for item in value]
     if not isinstance(value, dict):
@@ -140,10 +141,10 @@ def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def plain(tensor: Any, name: str) -> Tensor:
-    """A copy of a tensor of the network, alone in its memory."""
+    """A contiguous copy of a tensor of the network, which shares no memory with others."""
     if not isinstance(tensor, Tensor):
         raise ValueError(
-            f"The network keeps {name!r}, which is no tensor, in its state_dict, and cannot be "
-            "saved: use pickle or joblib."
+            f"The network has {name!r} in its state_dict, which is not a tensor, so it cannot be "
+            "saved here. Use pickle or joblib."
         )
     return tensor.detach().clone(memory_format=torch.contiguous_format)

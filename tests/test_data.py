@@ -497,10 +497,10 @@ FIT_REFUSALS = {
         "days since the first",
     ),
     "empty Dataset": (lambda: Items([]), r"0 sample\(s\)", "minimum of 2"),
-    "Dataset of unlike items": (
+    "Dataset of items of different shape": (
         lambda: Items([X[0], X[1, :2]]),
         "The items of Items cannot be stacked",
-        "one shape",
+        "the same shape",
     ),
     "Dataset of numbers": (lambda: Items([1.0, 2.0, 3.0]), "1D array", "Reshape|reshape"),
     "Dataset of dictionaries": (
@@ -1021,6 +1021,23 @@ def test_inverse_is_the_way_back(kind, images, dtype):
     assert rows.dtype == np.float32
     # values up to 79 through float32
     np.testing.assert_allclose(scaler.inverse(rows), X, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["global", "standard", "none"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inverse_of_what_overflows_is_infinite_and_not_nan(kind, dtype):
+    data = np.c_[X, np.full(60, 5.0)]  # a constant column has no scale
+    scaler = Scaler.fit(data, kind, images=False)
+    for value in (np.inf, -np.inf):
+        restored = scaler.inverse(np.full((1, 17), value, dtype=dtype))
+        np.testing.assert_array_equal(restored[:, :16], value)
+        np.testing.assert_array_equal(restored[:, 16], 5.0 if kind == "standard" else value)
+    # larger than float32, and smaller than float64
+    np.testing.assert_allclose(
+        scaler.inverse(np.full((1, 17), 3e38, dtype=dtype))[:, :16],
+        3e38 / np.broadcast_to(scaler.factor, 17)[:16][None],
+        rtol=1e-6,
+    )
 
 
 def test_sparse_and_dense_statistics_agree():

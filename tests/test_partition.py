@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 from skdeepcluster import DCEC, base
-from skdeepcluster._data.kind import is_bag_of_words
+from skdeepcluster._data.kind import data_kind
 from skdeepcluster._data.rows import Rows
 from skdeepcluster._data.scaling import Scaler
 from skdeepcluster._engine.phases import Run
@@ -255,10 +255,7 @@ def test_a_spectral_start_repeats_and_takes_duplicates_and_sparse_rows():
 def test_bags_of_words_are_vectors_of_few_words(convert, n_words, image_shape, expected):
     X = np.zeros((20, 100), dtype=np.float32)
     X[:, :n_words] = 1.0 + np.arange(20)[:, None]
-    scaler = Scaler.fit(X, "none", images=False)
-    rows = Rows(convert(X), scaler, image_shape, torch.device("cpu"))
-    assert is_bag_of_words(rows) is expected
-    assert (input_graph(rows, np.random.RandomState(0)) is None) is expected
+    assert (data_kind(convert(X), image_shape) == "bag of words") is expected
 
 
 @pytest.mark.parametrize("what", ["direction", "length"])

@@ -1,4 +1,4 @@
-"""The one door for data: what every method accepts, how it is scaled, how it is batched."""
+"""Validation of input: every method accepts the same data."""
 
 import itertools
 import math
@@ -15,17 +15,17 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from .explain import DATES, MISSING, explain
 
-_CHUNK_ITEMS = 4096  # of a torch Dataset, that are stacked at a time
+_CHUNK_ITEMS = 4096  # items of a torch Dataset that are stacked at once
 
 
 def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...] | None]:
-    """Validate `X` as scikit-learn does, for any input this package takes.
+    """Validate input as scikit-learn does, for every kind that this package accepts.
 
     Parameters
     ----------
     estimator : estimator
-        Receives ``n_features_in_`` and ``feature_names_in_`` when `reset`, is compared
-        with them otherwise.
+        If `reset`, its ``n_features_in_`` and ``feature_names_in_`` are set; otherwise `X` is
+        compared with them.
     X : array-like, CSR matrix, data frame or tensor of shape (n_samples, n_features) \
             or (n_samples, channels, height, width), or torch Dataset of such samples
         The data. It is never written to.
@@ -35,21 +35,22 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
     Returns
     -------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-        Of any real dtype; a view, except of 4-D arrays that are not contiguous.
+        The same numbers, of any real dtype. A copy is made only where numpy needs one, for
+        example of a list, a data frame or a 4-D array that is not contiguous.
     image_shape : tuple of 3 ints or None
-        Channels, height and width when `X` came as images.
+        Channels, height and width if `X` holds images.
 
     Raises
     ------
     ValueError
-        For NaN, infinity, complex numbers, text, too few samples, 1-D or 3-D input and
-        features or images that differ from those of fit.
+        If `X` holds NaN, infinity, complex numbers or anything that is not a number, has too
+        few samples or 1 or 3 dimensions, or its features or images differ from those of fit.
     TypeError
-        For sparse input that scikit-learn cannot convert to CSR.
+        If scikit-learn cannot convert `X` to CSR or its entries to numbers.
     """
     if isinstance(X, DataLoader):
         raise ValueError(
-            "X is a DataLoader, but the estimator makes the batches: pass its dataset, X.dataset."
+            "X is a DataLoader, but the estimator makes batches itself. Pass X.dataset."
         )
     X, image_shape = _as_rows(X)
     if image_shape is not None and not reset:
@@ -160,7 +161,7 @@ def _refuse_beyond_float32(values: np.ndarray) -> None:
 
 
 def _as_array(X: Tensor) -> np.ndarray:
-    """A tensor as numpy knows it: without narrow floats, gradients, lazy signs, other devices."""
+    """A tensor as an array: on the CPU, without gradient; 8-bit and bfloat16 become float32."""
     if X.is_nested:
         raise ValueError(
             "X is a nested tensor, so its samples may have different shapes. Pass "
@@ -173,14 +174,14 @@ def _as_array(X: Tensor) -> np.ndarray:
     except (TypeError, RuntimeError) as error:
         raise ValueError(
             f"X is a tensor of dtype {X.dtype}, layout {X.layout} and device {X.device}, which "
-            f"cannot be made a numpy array ({error}). Pass a dense tensor of real numbers, for "
-            "instance X.to_dense().float()."
+            f"cannot become a numpy array ({error}). Pass a dense tensor of real numbers, for "
+            "example X.to_dense().float()."
         ) from error
     return array
 
 
 def _stack(dataset: Any) -> np.ndarray:
-    """Samples of a torch Dataset; of items that are pairs, as (sample, label), the first part."""
+    """Samples of a torch Dataset. Items may be pairs such as (sample, label)."""
     countable = not isinstance(dataset, IterableDataset)
     items = (dataset[i] for i in range(len(dataset))) if countable else iter(dataset)
     parts: list[np.ndarray] = []
@@ -194,9 +195,9 @@ def _stack(dataset: Any) -> np.ndarray:
         return np.concatenate(parts) if parts else np.empty((0, 1))
     except ValueError as error:
         raise ValueError(
-            f"The items of {type(dataset).__name__} cannot be stacked: {error}. Each must be a "
-            "sample, or a pair that begins with one, and samples must be arrays or tensors of one "
-            "shape."
+            f"The items of {type(dataset).__name__} cannot be stacked: {error}. Each item must "
+            "be a sample or a pair that begins with one, and all samples must be arrays or tensors "
+            "of the same shape."
         ) from error
 
 
@@ -222,16 +223,16 @@ def _with_remedy(error: Exception, X: Any) -> Exception:
 def resolve_image_shape(
     image_shape: Sequence[int] | None, found: tuple[int, ...] | None, n_features: int
 ) -> tuple[int, ...] | None:
-    """The shape of one image from the parameter and from 4-D input, checked.
+    """The shape of one image, from the parameter or from 4-D input.
 
     Parameters
     ----------
     image_shape : sequence of 2 or 3 ints, or None
-        The parameter of the estimators; height and width alone mean one channel.
+        The parameter of the estimators. Two numbers are height and width of one channel.
     found : tuple of 3 ints or None
-        The shape that 4-D input has.
+        The shape of the images, if the input is 4-D.
     n_features : int
-        Length of a flat row.
+        Number of features of a flat row.
 
     Returns
     -------
@@ -240,18 +241,18 @@ def resolve_image_shape(
     Raises
     ------
     ValueError
-        If the parameter disagrees with the data.
+        If the parameter does not fit the data.
     """
     if image_shape is None:
         return found
     shape = (1, *image_shape) if len(image_shape) == 2 else tuple(image_shape)
     counts = all(isinstance(side, Integral) and side > 0 for side in shape)
-    shape = tuple(map(int, shape)) if counts else shape  # products of numpy's may overflow
+    shape = tuple(map(int, shape)) if counts else shape  # products of numpy integers may overflow
     if len(shape) != 3 or not counts or math.prod(shape) != n_features:
         raise ValueError(
-            f"image_shape={tuple(image_shape)} does not describe rows of {n_features} features. "
-            "It is (channels, height, width), or (height, width) for one channel, and its "
-            "product must be the number of features."
+            f"image_shape={tuple(image_shape)} does not fit rows of {n_features} features. Pass "
+            "(channels, height, width), or (height, width) for one channel. The product must be "
+            "the number of features."
         )
     if found is None and shape[-1] in (1, 3, 4) and shape[0] > 4:
         height, width, channels = shape
@@ -264,20 +265,20 @@ def resolve_image_shape(
                 f"{width}, {channels}).transpose(0, 3, 1, 2) without image_shape."
             )
         raise ValueError(
-            f"image_shape={tuple(image_shape)} looks like channels last. It is (channels, height, "
-            f"width): {remedy}"
+            f"image_shape={tuple(image_shape)} looks like channels last. The order is (channels, "
+            f"height, width): {remedy}"
         )
     if found is not None and shape != found:
-        remedy = "Drop image_shape: 4-D input carries its own."
+        remedy = "Drop image_shape: the shape of 4-D input is known."
         raise ValueError(
-            f"image_shape={tuple(image_shape)} but X holds images of shape {found}. "
+            f"image_shape={tuple(image_shape)}, but X holds images of shape {found}. "
             f"{_if_channels_last(found, shape) or remedy}"
         )
     return shape
 
 
 def _if_channels_last(found: tuple[int, ...], expected: tuple[int, ...] | None) -> str:
-    """The remedy for images of a shape that is the expected one with channels last, else ""."""
+    """The remedy if images have the expected shape with channels last, else ""."""
     if expected is None or found != (*expected[1:], expected[0]):
         return ""
     return "Channels come before height and width: pass X.transpose(0, 3, 1, 2)."

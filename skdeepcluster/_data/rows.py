@@ -12,31 +12,30 @@ from torch.utils.data import Dataset
 
 from .scaling import Scaler, row_chunks
 
-# Rows of one inference batch. float32 answers depend on the shape of the matrix product
-# in their last bits, so every batch is padded to this size and a row's answer does not
-# depend on the company it comes in.
+# Rows of one inference batch. The last bits of a float32 matrix product depend on its shape.
+# Every batch is padded to this size, so that the result of a row does not depend on the others.
 INFERENCE_BATCH = 256
 
 
 class Rows(Dataset):  # type: ignore[type-arg]
     """Scaled float32 samples on a device, taken by index.
 
-    Nothing is resident beyond `X` and, when `resident` and `X` is neither sparse nor
-    contiguous float32, one scaled float32 copy. On an accelerator that copy lies there
-    if it fills less than half of the free memory.
+    Besides `X`, at most one scaled float32 copy is in memory: if `resident` is true and `X` is
+    neither sparse nor contiguous float32. On a GPU the copy is there, if it needs less than
+    half of the free memory.
 
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         The samples.
     scaler : Scaler
-        Their scaling.
+        The scaling of the samples.
     image_shape : tuple of 3 ints or None
         Shape of one sample as the network sees it, None for vectors.
     device : torch.device
-        Where batches go.
+        The device of the batches.
     resident : bool, default=False
-        True when the rows are read many times.
+        True if the rows are read many times.
     """
 
     def __init__(
@@ -59,11 +58,11 @@ class Rows(Dataset):  # type: ignore[type-arg]
         on_device = device.type == "cuda" and (
             4 * X.shape[0] * X.shape[1] < torch.cuda.mem_get_info(device)[0] // 2
         )
-        # one row counts as contiguous with strides of any sign, but torch takes no negative ones
+        # a single row is contiguous even with negative strides, which torch refuses
         viewable = X.dtype == np.float32 and X.flags.c_contiguous and min(X.strides) >= 0
         if viewable and not (resident and on_device):
             with warnings.catch_warnings():
-                # X may be read-only, and is only read
+                # X may be read-only: it is never written to
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 self._view = torch.from_numpy(X)
             self._shift = torch.from_numpy(scaler.shift.astype(np.float32))
@@ -80,7 +79,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
 
     def take(self, index: np.ndarray) -> Tensor:
         """The samples at `index`, of shape ``(len(index), *sample_shape)``."""
-        # index_select: on CPU, brackets take twice as long
+        # on CPU, index_select takes half the time of brackets
         if self._scaled is not None:
             batch = self._scaled.index_select(0, torch.from_numpy(index).to(self._scaled.device))
         elif self._view is not None:
@@ -92,7 +91,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
         return batch.to(self.device).view(-1, *self.sample_shape)
 
     def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
-        """All samples in order, as (rows, batch), every batch of the same size."""
+        """All samples in order, as (rows, batch). All batches have the same size."""
         for start in range(0, len(self), INFERENCE_BATCH):
             rows = slice(start, min(start + INFERENCE_BATCH, len(self)))
             batch = self.take(np.arange(rows.start, rows.stop))

@@ -1,4 +1,4 @@
-"""How samples are scaled inside: an affine map of the features, fixed in fit."""
+"""How samples are scaled: an affine map of the features, fixed in fit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
-_CHUNK_BYTES = 1 << 24  # what scaling and its statistics may hold at a time
+_CHUNK_BYTES = 1 << 24  # size of the chunks in which samples are scaled
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Scaler:
     Attributes
     ----------
     kind : {"global", "standard", "none"}
-        What was asked for, "auto" resolved.
+        The parameter ``scaling``, with "auto" replaced by its choice.
     shift, factor : float64 ndarrays of shape (1,) or (n_features,)
         The map.
     """
@@ -29,7 +29,7 @@ class Scaler:
 
     @classmethod
     def fit(cls, X: Any, kind: str, *, images: bool) -> Self:
-        """Choose the map for `X`; `kind` is the parameter ``scaling`` of the estimators."""
+        """Choose the map for `X`. `kind` is the parameter ``scaling`` of the estimators."""
         if kind == "none":
             return cls(kind, np.zeros(1), np.ones(1))
         low, high, mean, variance = column_statistics(X)
@@ -38,17 +38,17 @@ class Scaler:
             kind = "global" if one_unit else "standard"
         if kind == "standard":
             return cls(kind, mean, _inverse(np.sqrt(variance)))
-        # one factor for all: distances keep their meaning, and the mean square of an entry
-        # is 1, which a reconstruction loss needs and rows of norm 1 do not have
+        # one factor for all columns: distances keep their proportions. The mean square of an
+        # entry becomes 1, as a reconstruction loss needs; in rows of norm 1 it is 1/d
         factor = _inverse(np.sqrt(np.atleast_1d(variance.mean())))
         # the background of an image stays 0, which is what convolutions pad with
         return cls(kind, np.atleast_1d(low.min()) if images else mean, factor)
 
     def __call__(self, chunk: np.ndarray) -> np.ndarray:
-        """Scaled float32 rows; the arithmetic is that of the wider of dtype and float32."""
+        """Scaled float32 rows, computed in float32 or in the dtype of `chunk` if it is wider."""
         wide = chunk.dtype.kind in "iu" or chunk.dtype.itemsize > 4
         dtype = np.float64 if wide else np.float32
-        # inference tells which sample is too far from those of fit
+        # what overflows is reported by inference, which knows the sample
         with np.errstate(over="ignore"):
             scaled = np.subtract(chunk, self.shift.astype(dtype), dtype=dtype)
             scaled *= self.factor.astype(dtype)
@@ -56,7 +56,7 @@ class Scaler:
         return rows
 
     def inverse(self, rows: np.ndarray) -> np.ndarray:
-        """Rows in the user's units, float64."""
+        """Rows in the units of the data, float64. Infinite entries remain infinite."""
         factor = np.where(self.factor == 0.0, 1.0, self.factor)
         restored: np.ndarray = np.where(self.factor == 0.0, 0.0, rows / factor) + self.shift
         return restored
@@ -66,34 +66,35 @@ def column_statistics(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     """Minimum, maximum, mean and variance of each column, float64, in bounded memory."""
     if sp.issparse(X):
         low, high = (np.asarray(bound, dtype=np.float64) for bound in min_max_axis(X, axis=0))
-        # squares of large or small float32 values are not in its range
+        # squares of large or small values exceed the range of float32
         mean, variance = mean_variance_axis(X.astype(np.float64, copy=False), axis=0)
         return low, high, mean, variance
     n, d = X.shape
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
-    origin = X[0].astype(np.float64)  # moments about a row: no cancellation at large offsets
+    origin = X[0].astype(np.float64)  # moments around a row: no cancellation at large offsets
     total, total_square = np.zeros(d), np.zeros(d)
     for rows in row_chunks(n, d):
         chunk = X[rows] - origin
         total += chunk.sum(axis=0)
         total_square += np.square(chunk).sum(axis=0)
     variance = np.maximum(total_square / n - np.square(total / n), 0.0)
-    # rounding noise around a constant is no signal
+    # a column that is constant up to rounding is constant
     variance[high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))] = 0.0
     return low, high, origin + total / n, variance
 
 
 def _inverse(deviation: np.ndarray) -> np.ndarray:
-    """1 / deviation, and 0 for what is constant, or as good as that in float32."""
-    varies = deviation > np.finfo(np.float32).tiny  # of smaller ones the inverse may overflow
+    """1 / deviation, and 0 where the deviation is 0 or too small for float32."""
+    varies = deviation > np.finfo(np.float32).tiny  # else the inverse may overflow
     inverse: np.ndarray = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
     return inverse
 
 
 def _one_unit(spread: np.ndarray) -> bool:
-    """Whether columns seem to be measured in one unit, as pixels or coordinates are.
+    """Whether all columns seem to have the same unit, as pixels or coordinates have.
 
-    Three quarters of the columns that vary span a tenth of the widest column or more.
+    They do if at least three quarters of the columns that vary have a range of at least a tenth
+    of the widest range.
     """
     varying = spread[spread > 0.0]
     if not len(varying):
@@ -102,5 +103,6 @@ def _one_unit(spread: np.ndarray) -> bool:
 
 
 def row_chunks(n: int, d: int) -> Iterator[slice]:
+    """Slices of rows that together cover n rows of d float64 numbers in chunks of fixed size."""
     size = max(1, _CHUNK_BYTES // (8 * d))
     return (slice(start, min(start + size, n)) for start in range(0, n, size))

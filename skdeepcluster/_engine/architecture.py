@@ -1,4 +1,4 @@
-"""The autoencoder that the parameters ``architecture`` and ``hidden_units`` stand for."""
+"""Builds the autoencoder from the parameters ``architecture`` and ``hidden_units``."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ def build_autoencoder(
     Returns
     -------
     encoder, decoder : torch.nn.Module
-        float32 networks on the CPU. Modules that the user passes are copied.
+        float32 networks. Modules that the user passes are copied.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def build_autoencoder(
     pair = builders[architecture](shape, width, *widths)
     generator = torch.Generator().manual_seed(seed)
     for part in pair:
-        glorot_(part.float(), generator)  # whatever the default dtype of torch is
+        glorot_(part.float(), generator)  # float32 whatever torch's default dtype
     return pair
 
 
@@ -85,7 +85,7 @@ def _check_widths(hidden_units: Any) -> tuple[int, ...]:
     widths = tuple(hidden_units)
     if not all(isinstance(width, Integral) and int(width) > 0 for width in widths):
         raise ValueError(
-            f"hidden_units={hidden_units!r} must hold positive integers, for instance "
+            f"hidden_units={hidden_units!r} must hold positive integers, for example "
             "(500, 500, 2000), or be 'auto'."
         )
     return widths

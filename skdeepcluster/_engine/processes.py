@@ -1,4 +1,4 @@
-"""One fit by several processes that accelerate joins: each takes a share of every batch."""
+"""One fit by several processes, which accelerate connects. Each takes a part of every batch."""
 
 import atexit
 import contextlib
@@ -14,23 +14,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LAUNCHED = "accelerate"  # the device that stands for what accelerate finds
-_PATIENCE = 60.0  # seconds of waiting before the user hears of it
+LAUNCHED = "accelerate"  # the value of ``device`` for a fit by several processes
+_PATIENCE = 60.0  # seconds that a process waits for the others before it warns
 
 
 @dataclass(frozen=True)
 class Processes:
     """Processes that fit one estimator to the same samples.
 
-    All hold the same weights and targets, and shuffle the samples alike. Gradients are averaged,
-    which for losses that are means over the samples of a batch gives those of the whole batch.
-    What else is computed, for instance by k-means, every process takes from the first, since
-    processors may differ in the last bits.
+    All have the same weights and targets, and shuffle the samples in the same order. Gradients
+    are averaged over the processes. If the loss is a mean over the samples of a batch, the result
+    is the gradient for the whole batch. Other results, for example those of k-means, are taken
+    from the first process, because processors may differ in the last bits.
 
     Attributes
     ----------
-    index, count : int
-        Which this one is, and how many there are.
+    index : int
+        Number of this process, from 0.
+    count : int
+        Number of processes.
     """
 
     index: int = 0
@@ -38,15 +40,15 @@ class Processes:
 
     @classmethod
     def launched(cls) -> Self:
-        """Those that a launcher started."""
+        """The processes that a launcher started."""
         state = _state()
         return cls(state.process_index, state.num_processes)
 
     def share(self, index: np.ndarray) -> tuple[np.ndarray, float]:
-        """The part of a batch that this process takes, and its weight in the mean of all parts.
+        """The part of a batch for this process, and its weight in the mean over all parts.
 
-        A batch of fewer than two samples a process is taken whole by each of them, since batch
-        statistics of one sample do not exist.
+        If a batch has fewer than two samples per process, every process takes all of it: batch
+        statistics need two samples.
         """
         if len(index) < 2 * self.count:
             return index, 1.0
@@ -54,7 +56,7 @@ class Processes:
         return own, len(own) * self.count / len(index)
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Put the mean over the processes in the place of each tensor."""
+        """Replace each tensor, in place, by its mean over the processes."""
         if self.count == 1 or not (tensors := list(tensors)):
             return
         together = torch.cat([tensor.flatten() for tensor in tensors])
@@ -64,13 +66,13 @@ class Processes:
             tensor.copy_(part.view_as(tensor))
 
     def copy_first(self, tensors: Iterable[Tensor]) -> None:
-        """Put what the first process has in the place of each tensor."""
+        """Replace each tensor, in place, by the tensor of the first process."""
         if self.count > 1:
             for tensor in tensors:
                 tensor.copy_(_accelerate().utils.broadcast(tensor.contiguous()))
 
     def of_all(self, value: Any) -> list[Any]:
-        """The value that each process has."""
+        """The values of all processes, in the order of their numbers."""
         if self.count == 1:
             return [value]
         with _patience():
@@ -79,21 +81,21 @@ class Processes:
 
 
 def launched_device() -> torch.device:
-    """The device that accelerate gives to this process."""
+    """The device that accelerate assigns to this process."""
     device: torch.device = _state().device
     return device
 
 
 def _state() -> Any:
-    """What accelerate knows of this process, which joins the others when it is first asked."""
+    """The state of accelerate in this process. The first call connects it to the others."""
     accelerate = _accelerate()
     joined = torch.distributed.is_available() and torch.distributed.is_initialized()
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched > 1 and not joined and multiprocessing.parent_process() is not None:
         raise ValueError(
-            f"device='{LAUNCHED}' in a worker, which a process that was launched has started, as "
-            "n_jobs does: set n_jobs=1 around it. A launcher of your own creates an "
-            "accelerate.PartialState in each process before the fit."
+            f"device='{LAUNCHED}' cannot be used in a worker that a launched process has started, "
+            "for example through n_jobs: set n_jobs=1 there. If you start the processes yourself, "
+            "create an accelerate.PartialState in each of them before the fit."
         )
     only_cpu = accelerate.utils.parse_flag_from_env("ACCELERATE_USE_CPU")
     with _patience():
@@ -103,18 +105,19 @@ def _state() -> Any:
     if launched > state.num_processes:
         raise ValueError(
             f"device='{LAUNCHED}': {launched} processes were launched, but accelerate joins "
-            f"{state.num_processes}. Set ACCELERATE_USE_CPU=1 to train on CPUs, and create an "
-            "Accelerator, if at all, with cpu=True then."
+            f"{state.num_processes}. To train on CPUs set ACCELERATE_USE_CPU=1; if you create an "
+            "Accelerator yourself, pass cpu=True to it."
         )
     return state
 
 
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
-    """Tell the user when the other processes let this one wait."""
+    """Warn the user if this process waits long for the others."""
     message = (
         f"This process has waited {_PATIENCE:.0f} s for the others. Every process must call the "
-        "same fits in the same order: has one ended, failed, or left out a fit?"
+        "same fits in the same order. Check whether one of them has ended or failed, or has "
+        "skipped a fit."
     )
     timer = threading.Timer(_PATIENCE, warnings.warn, [message])
     timer.daemon = True
@@ -126,7 +129,7 @@ def _patience() -> Iterator[None]:
 
 
 def _leave() -> None:
-    """Leave the other processes; torch's threads would abort this one at its end otherwise."""
+    """Disconnect from the other processes; else torch's threads abort this one when it ends."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

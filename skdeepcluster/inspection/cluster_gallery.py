@@ -7,9 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from .._data.kind import is_bag_of_words
-from .._data.rows import Rows
-from .._data.scaling import Scaler, column_statistics
+from .._data.kind import data_kind
+from .._data.scaling import column_statistics
 from .._sklearn import StrOptions, check_matplotlib_support, validate_params
 from ..base import BaseDeepClusterer
 from ._drawing import MOST_FEATURES, as_pictures, draw_mosaic, name_ticks, split_axes
@@ -300,8 +299,7 @@ def _kind_of(X: Any, image_shape: tuple[int, ...] | None) -> str:
     """Choose how samples are drawn."""
     if image_shape is not None:
         return "images"
-    unscaled = Scaler("none", np.zeros(1), np.ones(1))
-    words = is_bag_of_words(Rows(X, unscaled, None, torch.device("cpu")))
+    words = data_kind(X, None) == "bag of words"
     return "text" if words or sp.issparse(X) else "table"
 
 

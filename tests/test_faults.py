@@ -79,11 +79,9 @@ def out_of_place(x):
 
 @clusters_may_die
 @each
-@pytest.mark.parametrize("images", [False, True], ids=["vectors", "images"])
-def test_an_augmentation_in_place_does_not_change_the_target(estimator, images):
+def test_an_augmentation_in_place_does_not_change_the_target(estimator):
     X, _ = digits()
-    X = X.reshape(-1, 1, 8, 8) if images else X
-    model = model_for(estimator, pretrain_epochs=2, max_epochs=2)
+    model = model_for(estimator, pretrain_epochs=1, max_epochs=1)
     found = [
         answers(model.set_params(augmentation=augmentation).fit(X), X)
         for augmentation in (in_place, out_of_place)
@@ -150,7 +148,7 @@ FIXED = {
 def test_warm_start_refuses_what_it_cannot_follow(name):
     X, _ = digits()
     estimator, first, then = FIXED[name]
-    model = model_for(estimator, warm_start=True, max_epochs=1, **first).fit(X)
+    model = model_for(estimator, warm_start=True, pretrain_epochs=1, max_epochs=1, **first).fit(X)
     (parameter,) = then
     with pytest.raises(ValueError, match=rf"{parameter}=.*warm_start=False"):
         model.set_params(**then).fit(X)
@@ -214,7 +212,7 @@ def test_a_parameter_without_effect_is_not_taken_in_silence(case):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            model_for(DMAE, init="k-means", **parameters).fit(digits()[0])
+            model_for(DMAE, init="k-means", max_epochs=1, **parameters).fit(digits()[0])
         except ValueError as error:
             said = [str(error)]
     said += [str(warning.message) for warning in caught if warning.category is UserWarning]
@@ -232,8 +230,7 @@ def duplicates(seed=0):
 
 
 @each
-@pytest.mark.parametrize("n_clusters", [5, 8])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("n_clusters", "seed"), [(5, 0), (5, 1), (8, 1)])
 def test_clusters_have_one_number_everywhere_after_one_died(estimator, n_clusters, seed):
     X = duplicates(seed)
     # this start leaves out numbers in the middle
@@ -267,9 +264,8 @@ def test_the_center_of_a_dead_cluster_is_a_place(estimator, parameters):
 
 
 @each
-@pytest.mark.parametrize("init", ["graph", "k-means", "spectral"])
-def test_one_cluster_is_no_collapse(estimator, init):
-    model = model_for(estimator, n_clusters=1, init=init).fit(digits()[0])
+def test_one_cluster_is_no_collapse(estimator):
+    model = model_for(estimator, n_clusters=1).fit(digits()[0])
     assert not model.labels_.any()
     assert not any(row.get("collapsed") for row in model.history_)
 
@@ -285,14 +281,14 @@ def test_one_category_from_nothing_is_no_collapse():
 
 @clusters_may_die
 @each
-@pytest.mark.parametrize("value", [1e300, -1e300, 1e39])
-def test_inverse_transform_of_values_beyond_float32(estimator, value):
+def test_inverse_transform_of_values_beyond_float32(estimator):
     model = model_for(estimator, pretrain_epochs=1, max_epochs=1, init="k-means")
     model.fit(digits()[0])
-    Z = model.cluster_centers_.copy()
-    Z[1, 2] = value
-    with pytest.raises(ValueError, match="too large"):
-        model.inverse_transform(Z)
+    for value in (1e300, -1e300, 1e39):
+        Z = model.cluster_centers_.copy()
+        Z[1, 2] = value
+        with pytest.raises(ValueError, match="too large"):
+            model.inverse_transform(Z)
 
 
 @clusters_may_die
@@ -327,16 +323,17 @@ ANY_DTYPE = {
     ),
     "DCCS, from nothing": (DCCS, {"init": None, "cluster_prior": [0.4, 0.3, 0.2, 0.1]}),
     "DCEC, images": (DCEC, {"image_shape": (8, 8), "architecture": "conv"}),
-    "DualAESpectral, images": (DualAESpectral, {"image_shape": (8, 8), "max_epochs": 1}),
-    "DCCS, images": (DCCS, {"image_shape": (8, 8), "max_epochs": 1}),
+    "DualAESpectral, images": (DualAESpectral, {"image_shape": (8, 8)}),
+    "DCCS, images": (DCCS, {"image_shape": (8, 8)}),
 }
 
 
+@clusters_may_die
 @pytest.mark.parametrize("name", ANY_DTYPE)
 def test_the_default_dtype_of_torch_does_not_matter(name, float64, tmp_path):
     X, _ = digits()
     estimator, parameters = ANY_DTYPE[name]
-    model = model_for(estimator, **{"pretrain_epochs": 2, "max_epochs": 2, **parameters})
+    model = model_for(estimator, pretrain_epochs=1, max_epochs=1, **parameters)
     found = answers(model.fit(X), X)
     save_model(model, tmp_path / "float64.safetensors")
     assert torch.get_default_dtype() == torch.float64

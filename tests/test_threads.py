@@ -26,14 +26,14 @@ DEFAULT_LOSSES = [estimator.__name__ for estimator in ESTIMATORS]
 
 
 def samples(images=False):
-    X, _ = digits()
+    X, _ = digits(50)
     return X.reshape(-1, 1, 8, 8) if images else X
 
 
 def fit(name, seed, X, precision):
     """What a fit ends with."""
     estimator, parameters = FITS[name]
-    budget = {"pretrain_epochs": 2, "max_epochs": 3, "tol": 0.0, "precision": precision}
+    budget = {"pretrain_epochs": 2, "max_epochs": 2, "tol": 0.0, "precision": precision}
     model = small(estimator, n_clusters=4, random_state=seed, **budget, **parameters).fit(X)
     return model.labels_, model.transform(X), model.history_
 

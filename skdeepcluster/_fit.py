@@ -4,6 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import math
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -25,7 +26,7 @@ from ._engine.plan import RUN_ONLY, Plan
 from ._engine.processes import LAUNCHED, Processes
 from ._engine.progress import Progress
 from ._engine.trainer import InterruptedTraining, Trainer
-from ._start.judge import input_graph, normalized_cut, warn_worse
+from ._start.judge import input_graph, normalized_cut, quick_k_means, warn_worse
 from .nn import StudentTAssignment
 
 
@@ -98,7 +99,7 @@ class Fit:
                 kept.states, trainer.name = {}, "last"
                 trainer.train([last], seed)
             kept.remove()
-            self._compare_with_start(trainer, seed)
+            self._compare_with_start(trainer)
         except (InterruptedTraining, KeyboardInterrupt):
             # not a start that has only just begun, where another is finished
             trainer = started[0] if 0 < len(started) < n_init else trainer
@@ -181,12 +182,21 @@ class Fit:
 
     def _train_start(self, trainer: Trainer, phases: list[Phase], seed: int) -> None:
         """Run the phases before the last; `memory` may hold the result of the first of them."""
-        memory = check_memory(self.plan.memory)
-        cached = [] if memory.location is None else [phase for phase in phases if phase.cached]
-        if cached:
+        pretraining = [phase for phase in phases if phase.cached]
+        memory = check_memory(self._memory_folder())
+        if memory.location is None:
+            trainer.train(pretraining, seed)
+        elif pretraining:
             key = self._hashes(self.method.not_in_pretraining, "memory") | {"seed": seed}
-            trainer.train_cached(cached, seed, memory, key)
-        trainer.train(phases[len(cached) :], seed + len(cached))
+            trainer.train_cached(pretraining, seed, memory, key)
+        if pretraining and self.judge is not None:
+            name = "k-means on the pretrained embedding"
+            trainer.earlier[name] = quick_k_means(trainer.run.embed(), self.plan.n_clusters, seed)
+        trainer.train(phases[len(pretraining) :], seed + len(pretraining))
+
+    def _memory_folder(self) -> Any:
+        memory = self.plan.memory
+        return os.fspath(memory) if isinstance(memory, os.PathLike) else memory
 
     def _best_start(self, started: list[Trainer], last: Phase, seed: int) -> Trainer:
         """The start whose clusters cut the neighbour graph of the samples the least.
@@ -232,12 +242,11 @@ class Fit:
             stacklevel=4,
         )
 
-    def _compare_with_start(self, trainer: Trainer, seed: int) -> None:
+    def _compare_with_start(self, trainer: Trainer) -> None:
         """Warn where the clusters are clearly worse than those that training started from."""
         if self.judge is not None:
             labels = trainer.run.assign().argmax(dim=1).cpu().numpy()
-            n_clusters = self.plan.n_clusters
-            warn_worse(self.judge, self.rows, labels, trainer.start_labels, n_clusters, seed)
+            warn_worse(self.judge, labels, trainer.earlier, self.plan.n_clusters)
 
     # ---------------------------------------------------------------- what a fit depends on
 

@@ -60,8 +60,8 @@ class Trainer:
         The state of a phase that is to be resumed.
     stopped_by_callback : bool
         Whether a callback ended a phase.
-    start_labels : int ndarray of shape (n_samples,) or None
-        Clusters at the start of the last phase that was run.
+    earlier : dict of str to int ndarray of shape (n_samples,)
+        Clusters that the last ones are compared with.
     """
 
     run: Run
@@ -76,7 +76,7 @@ class Trainer:
     passed: list[str] = field(default_factory=list)
     unfinished: dict[str, Any] | None = None
     stopped_by_callback: bool = False
-    start_labels: np.ndarray | None = None
+    earlier: dict[str, np.ndarray] = field(default_factory=dict)
 
     def state(self, unfinished: dict[str, Any] | None = None) -> dict[str, Any]:
         """All that the rest of the training depends on, with the state of an unfinished phase."""
@@ -213,7 +213,8 @@ class _PhaseTraining:
         """Make the net, and load the state to resume."""
         run, phase = self.run, self.phase
         self._look()
-        self.trainer.start_labels = self.labels
+        if self.labels is not None:
+            self.trainer.earlier["the partition that the last phase started from"] = self.labels
         self.guarded = phase.guarded and self.sizes is not None and not _collapsed(self.sizes)
         self.finished = self.healthy = copy.deepcopy(run.module.state_dict())
         augment = phase.augment or self.trainer.augment

@@ -1,6 +1,7 @@
 """The label-free judge of partitions: the normalised cut of the samples' neighbour graph."""
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,7 +13,7 @@ from .neighbors import neighbor_graph, rows_as_features, some_rows
 
 MAX_ROWS = 10_000  # that start partitions are computed on, and judged
 _K_MEANS_ROWS = 2_000  # of the k-means that training is compared with
-CLEARLY = 0.1  # of a cluster's edges: a difference in the cut that is no noise
+_CLEARLY = 0.1  # of a cluster's edges: a difference in the cut that is no noise
 
 
 def input_graph(rows: Rows, random_state: np.random.RandomState) -> tuple[np.ndarray, sp.csr_array]:
@@ -70,63 +71,59 @@ def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> 
 
 def warn_worse(
     judge: tuple[np.ndarray, sp.csr_array],
-    rows: Rows,
     labels: np.ndarray,
-    start: np.ndarray | None,
+    before: Mapping[str, np.ndarray],
     n_clusters: int,
-    seed: int,
 ) -> None:
     """Warn where training has left clusters that are clearly worse than those before it.
-
-    They are compared, by the normalised cut of the judge's graph, with the partition that the last
-    phase started from and with k-means on the samples themselves.
 
     Parameters
     ----------
     judge : tuple of index and graph
         What :func:`input_graph` returns.
-    rows : Rows
-        The samples.
     labels : int ndarray of shape (n_samples,)
         The clusters after training.
-    start : int ndarray of shape (n_samples,) or None
-        The clusters before the last phase.
+    before : mapping of str to int ndarray of shape (n_samples,)
+        Earlier clusters, and what they are called.
     n_clusters : int
         Number of clusters.
-    seed : int
-        For k-means.
     """
     nodes, graph = judge
-    if n_clusters == 1 or len(nodes) <= n_clusters:
-        return
     cut = normalized_cut(graph, labels[nodes], n_clusters)
-    simple = _k_means_of_samples(rows, nodes, n_clusters, seed)
-    before = {"KMeans on the samples": simple, "the partition it started from": start}
-    for name, partition in before.items():
-        if partition is None:
-            continue
-        other = partition[nodes] if len(partition) == len(rows) else partition
-        least = normalized_cut(graph, other, n_clusters)
-        if cut > least + CLEARLY * n_clusters:
+    for name, earlier in before.items():
+        least = normalized_cut(graph, earlier[nodes], n_clusters)
+        if cut > least + _CLEARLY * n_clusters:
             warnings.warn(
                 f"Training ended with clusters that are clearly worse than {name}: they cut the "
                 f"neighbour graph of the samples by {cut:.2f} instead of {least:.2f} (0 is the "
                 f"best, {n_clusters} the worst). Clusters of very different sizes are a common "
-                "reason, and so is a training that was too short. Use "
-                "sklearn.cluster.KMeans, or keep the start: init='k-means', max_epochs=0.",
+                "reason. Keep the start with init='k-means' and max_epochs=0, or use "
+                "sklearn.cluster.KMeans.",
                 ConvergenceWarning,
                 stacklevel=5,
             )
             return
 
 
-def _k_means_of_samples(rows: Rows, nodes: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
-    """k-means on (at most 2000 of) the nodes' samples, as labels of all nodes."""
-    random_state = np.random.RandomState(seed)
-    features = rows_as_features(rows, nodes, random_state)
-    some = random_state.permutation(len(features))[:_K_MEANS_ROWS]
+def quick_k_means(Z: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+    """Clusters of embeddings by k-means on at most 2000 of them, as labels of all.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, m)
+        Embeddings.
+    n_clusters : int
+        Number of clusters.
+    seed : int
+        Seed of k-means.
+
+    Returns
+    -------
+    int ndarray of shape (n,)
+    """
+    some = np.random.RandomState(seed).permutation(len(Z))[:_K_MEANS_ROWS]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of duplicated samples
-        k_means = KMeans(n_clusters, n_init=3, random_state=seed).fit(features[some])
-    labels: np.ndarray = k_means.predict(features)
+        k_means = KMeans(n_clusters, n_init=3, random_state=seed).fit(Z[some])
+    labels: np.ndarray = k_means.predict(Z)
     return labels

@@ -440,14 +440,13 @@ class DMAE(BaseDeepClusterer):
 
     @staticmethod
     def make_module(plan: Plan, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        return ClusteringAutoencoder(encoder, decoder, _mixture_of(plan, plan.n_components))
+        return ClusteringAutoencoder(encoder, decoder, _mixture_of(plan, _width(plan)))
 
     @staticmethod
     def make_phases(plan: Plan) -> tuple[Phase, ...]:
-        _warn_unused(plan)
         joint = _trains_jointly(plan)
-        weights = ["clustering_weight"]
-        refuse_no_loss(plan, *weights, *(_RECONSTRUCTIONS if joint else ()))
+        refuse_no_loss(plan, "clustering_weight", *(_RECONSTRUCTIONS if joint else ()))
+        _warn_unused(plan)
         cluster = Phase(
             "cluster",
             plan.max_epochs,
@@ -731,6 +730,11 @@ def _distances(run: Run) -> Tensor:
 
 
 # ---------------------------------------------------------------- what the parameters stand for
+
+
+def _width(plan: Plan) -> int:
+    """Width of the embedding, which are the samples themselves without a network."""
+    return plan.data.n_features if plan.architecture is None else int(plan.n_components)
 
 
 def _trains_jointly(plan: Plan) -> bool:

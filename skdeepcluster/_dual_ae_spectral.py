@@ -455,7 +455,9 @@ class DualAESpectral(BaseDeepClusterer):
         if plan.mutual_information == "jensen-shannon":
             shape = plan.data.sample_shape
             if isinstance(encoder, FeatureEncoder):
-                shape = tuple(encoder.features(torch.zeros(1, *shape)).shape[1:])
+                shape = tuple(
+                    encoder.features(torch.zeros(1, *shape, dtype=torch.float32)).shape[1:]
+                )
                 discriminators["places"] = Discriminator(shape[0], width)
             discriminators["whole"] = Discriminator(math.prod(shape), width)
         return DualAutoencoder(
@@ -566,7 +568,7 @@ def _information(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) ->
     # neighbour in the batch is drawn at random, and is never the sample itself
     features, z = module.features(x), z[:n]
     z = z + (0.5 * module.log_variance(z)).exp() * _gaussian(z, batch)
-    loss = torch.zeros(n, device=z.device)
+    loss = z.new_zeros(n, dtype=torch.float32)
     for name, discriminator in module.discriminators.items():
         seen = features.flatten(1).unsqueeze(1)  # (n, 1, channels * places)
         if name == "places":

@@ -139,7 +139,7 @@ class Batch:
     def neighbors(self, index: Tensor, weights: Tensor | None = None) -> Tensor:
         """A neighbour of each sample, drawn from `index` (b, j) by `weights`, evenly by default."""
         if weights is None:
-            weights = torch.ones(index.shape, device=index.device)
+            weights = torch.ones(index.shape, device=index.device, dtype=torch.float32)
         drawn = index.gather(1, torch.multinomial(weights, 1, generator=self.generator)).squeeze(1)
         return self.run.rows.take(drawn.cpu().numpy())
 

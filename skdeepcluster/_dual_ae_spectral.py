@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from ._data.rows import INFERENCE_BATCH, Rows
 from ._engine.device import seeded_layers
 from ._start.neighbors import nearest_neighbors
 from ._start.views import input_neighbors, partition_to_imitate, view_pretraining
+from ._warnings import ignoring
 from .augment import random_masking
 from .base import (
     BaseDeepClusterer,
@@ -669,9 +669,8 @@ def _eigenspace(run: Run) -> dict[str, Tensor]:
     n_alive = max(1, int(y.square().mean(dim=0).sum().round()))
     alive = own.sum(dim=0).topk(n_alive).indices.sort().values
     centers = _means(y, own)[alive]
-    with warnings.catch_warnings():
-        # of duplicated samples; fit says so of the labels it ends with
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    # duplicated samples: fit warns about the labels that it ends with
+    with ignoring(ConvergenceWarning):
         k_means = KMeans(n_alive, init=centers.cpu().numpy(), n_init=1)
         labels = torch.from_numpy(k_means.fit_predict(y.cpu().numpy())).long().to(y.device)
     found = torch.from_numpy(k_means.cluster_centers_).to(y)

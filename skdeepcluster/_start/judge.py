@@ -1,13 +1,12 @@
 """The label-free judge of partitions: the normalised cut of the samples' neighbour graph."""
 
-import warnings
-
 import numpy as np
 import scipy.sparse as sp
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from .._data.rows import Rows
+from .._warnings import ignoring
 from .neighbors import neighbor_graph, rows_as_features, some_rows
 
 MAX_ROWS = 10_000  # that start partitions are computed on, and judged
@@ -89,9 +88,8 @@ def quick_k_means(Z: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
     -------
     int ndarray of shape (n,)
     """
-    some = np.random.RandomState(seed).permutation(len(Z))[:_K_MEANS_ROWS]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of duplicated samples
+    some = np.random.RandomState(seed).permutation(len(Z))[: max(_K_MEANS_ROWS, n_clusters)]
+    with ignoring(ConvergenceWarning):  # about duplicated samples
         k_means = KMeans(n_clusters, n_init=3, random_state=seed).fit(Z[some])
     labels: np.ndarray = k_means.predict(Z)
     return labels

@@ -4,7 +4,6 @@ Fine-tuning an embedding sharpens the clusters it starts from and does not repai
 the start decides. Shared by the estimators; nothing here sees a label.
 """
 
-import warnings
 from collections.abc import Callable
 from itertools import combinations
 from typing import cast
@@ -21,6 +20,7 @@ from torch.nn.functional import one_hot
 
 from .._data.rows import INFERENCE_BATCH, Rows
 from .._engine.phases import Run
+from .._warnings import ignoring
 from ..dissimilarities import Dissimilarity
 from ..nn import StudentTAssignment
 from .judge import MAX_ROWS, clearly_worse, normalized_cut
@@ -65,9 +65,8 @@ def spectral_partition(
         return np.arange(len(rows)) % len(points)  # as many eigenvectors do not exist
     n_neighbors = round(_SPECTRAL_REACH * len(points) ** 0.5)
     graph = neighbor_graph(smooth_on_graph(points, _CONTRACTIONS), n_neighbors)
-    with warnings.catch_warnings():
-        # of a graph in several parts, which is what one hopes for; of duplicates and few rows
-        warnings.simplefilter("ignore")
+    # a graph in several parts, which is what one hopes for; duplicates and few rows
+    with ignoring(Warning):
         found = SpectralClustering(
             n_clusters, affinity="precomputed", random_state=random_state
         ).fit_predict(sp.csr_matrix(graph))
@@ -188,9 +187,8 @@ def best_k_means(
     """
     seed = random_state.randint(np.iinfo(np.int32).max)
     k_means = KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed)
-    with warnings.catch_warnings():
-        # of duplicated samples; fit says so of the labels it ends with
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    # duplicated samples: fit warns about the labels that it ends with
+    with ignoring(ConvergenceWarning):
         if len(features) > MANY_ROWS:
             some = random_state.choice(len(features), MANY_ROWS, replace=False)
             centers = k_means.fit(features[some]).cluster_centers_

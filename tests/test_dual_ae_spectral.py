@@ -122,8 +122,9 @@ def test_a_head_reaches_the_smallest_eigenvalues():
     affinity = neighbor_affinity(torch.from_numpy(distances**2), "probabilistic")
     index = torch.from_numpy(index[:, :5])
     W = torch.zeros(256, 256, dtype=torch.float64).scatter_(1, index, affinity)
-    quadratic = torch.eye(256, dtype=torch.float64) - (W + W.T) / 2
-    least = 2 * eigh(quadratic.numpy(), eigvals_only=True)[:k].sum()
+    both = (W + W.T) / 2
+    laplacian = torch.diag(both.sum(dim=1)) - both
+    least = 2 * eigh(laplacian.numpy(), eigvals_only=True)[:k].sum()
     torch.manual_seed(0)
     head = nn.Sequential(nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
     head = nn.Sequential(*head, nn.Linear(128, k)).double()

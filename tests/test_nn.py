@@ -808,6 +808,15 @@ def test_centers_are_those_in_the_embedding(name):
 # ------------------------------------------------------------------ dead clusters
 
 
+def test_nearly_equal_outputs_of_a_batch_are_made_orthonormal_too():
+    """Else the spectral loss is smallest where the clusters collapsed."""
+    assign = SpectralAssignment(3, 4)
+    p = (1e-2 * points(64, 3)).softmax(dim=1)
+    y = assign.orthonormal(p)
+    assert y.dtype == torch.float64
+    torch.testing.assert_close(y.T @ y / 64, torch.eye(3).to(y), rtol=0, atol=0.01)
+
+
 def test_a_dead_cluster_has_a_finite_center_and_no_sample():
     assign = filled(SpectralAssignment(4, 3))
     assert assign.alive.all()

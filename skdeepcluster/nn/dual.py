@@ -12,6 +12,9 @@ from .assignment import _permute
 from .autoencoders import FeatureEncoder, _dense, glorot_
 
 _HEAD_UNITS = 256  # as in the authors' pretraining script; their later script has 1024
+# of a training batch; with 1e-4 outputs that are nearly equal are not made orthonormal, and then
+# have the smallest spectral loss: clusters collapse
+_JITTER = 1e-7
 
 
 class Discriminator(nn.Module):
@@ -89,10 +92,6 @@ class MixturePrior(nn.Module):
         """
         apart = gaussian_divergence(mean.unsqueeze(1) - self.means, log_variance.unsqueeze(1))
         return (p * apart).sum(dim=1) - entropy(p) + math.log(p.shape[1])
-
-    def reorder(self, order: Tensor) -> None:
-        """Renumber the Gaussians in place: number j becomes what number ``order[j]`` was."""
-        _permute(order, self.means)
 
 
 class SpectralAssignment(nn.Module):
@@ -198,7 +197,7 @@ class SpectralAssignment(nn.Module):
 
     def orthonormal(self, p: Tensor) -> Tensor:
         """Spectral embedding of a training batch: outputs made orthonormal on this batch."""
-        whiten = orthonormalizer(p)
+        whiten = orthonormalizer(p, _JITTER)
         return p.to(whiten) @ whiten
 
     def responsibilities(self, y: Tensor) -> Tensor:

@@ -782,16 +782,6 @@ def test_a_reordered_network_is_stored_with_its_numbers(name):
             assert torch.equal(found, expected)
 
 
-def test_a_reordered_prior_has_its_means_under_other_numbers():
-    prior = filled(MixturePrior(K, 4))
-    mean, log_variance = points(6, 4), points(6, 4)
-    p = points(6, K).softmax(dim=1)
-    with torch.no_grad():
-        before = prior(mean, log_variance, p)
-        prior.reorder(ORDER)
-        torch.testing.assert_close(prior(mean, log_variance, p[:, ORDER]), before)
-
-
 @EACH_NETWORK
 def test_centers_are_those_in_the_embedding(name):
     net = filled(NETWORKS[name]())

@@ -1015,10 +1015,8 @@ def test_schedules_of_the_estimator(estimator, kind):
             rates[net.phase.name].append(rate / net.phase.learning_rate)
             peaks[net.phase.name] = net.phase.learning_rate
 
-    model = model_for(
-        estimator, learning_rate=3e-3, learning_rate_schedule=kind, callbacks=[Rates()]
-    )
-    model.fit(digits()[0])
+    model = model_for(estimator, learning_rate=3e-3, pretrain_epochs=20, callbacks=[Rates()])
+    model.set_params(learning_rate_schedule=kind).fit(digits()[0])
     assert peaks["pretrain"] == model.learning_rate
     for seen in rates.values():
         assert max(seen) <= 1

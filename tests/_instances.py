@@ -11,8 +11,20 @@ from skdeepcluster._engine.device import resolve_device
 
 # estimator -> the parameters that make its budget small
 BUDGETS = {
-    DCEC: {"init": "graph", "pretrain_epochs": 6, "max_epochs": 3, "hidden_units": (32,)},
-    DMAE: {"init": "graph", "pretrain_epochs": 6, "max_epochs": 3, "hidden_units": (32,)},
+    DCEC: {
+        "init": "graph",
+        "pretrain_epochs": 6,
+        "max_epochs": 3,
+        "hidden_units": (32,),
+        "learning_rate": 1e-2,
+    },
+    DMAE: {
+        "init": "graph",
+        "pretrain_epochs": 6,
+        "max_epochs": 3,
+        "hidden_units": (32,),
+        "learning_rate": 1e-2,
+    },
     DualAESpectral: {
         "init": "graph",
         "pretrain_epochs": 6,

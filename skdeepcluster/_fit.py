@@ -254,7 +254,8 @@ class Fit:
             return normalized_cut(graph, labels[nodes], n_clusters)
 
         labels, state = trainer.first
-        after, before = cut(_labels(run)), cut(labels)
+        # the first process decides for all, because processors may differ in the last bits
+        after, before = self.processes.of_all((cut(_labels(run)), cut(labels)))[0]
         if clearly_worse(after, before, n_clusters):
             run.module.load_state_dict(state)
             what = "the last phase was taken back"

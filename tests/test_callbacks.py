@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from _instances import ESTIMATORS, digits, small
+from _instances import ESTIMATORS, digits, plan_of, small
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import (
     BatchScoring,
@@ -199,7 +199,8 @@ def test_checkpoint_saves_the_best_epoch(tmp_path):
     epochs = Epochs()
     saving = Checkpoint(monitor="train_loss_best", dirname=str(tmp_path))
     worse = ParamMapper("decoder*", fn=lambda p: p.data.mul_(9.0), at=3)
-    fitted(saving, epochs, worse)
+    with pytest.warns(ConvergenceWarning, match="clearly worse"):
+        fitted(saving, epochs, worse)
     for phase in EPOCHS:
         losses = [row["train_loss"] for name, row in epochs.rows if name == phase]
         best = [row["event_cp"] for name, row in epochs.rows if name == phase]
@@ -464,8 +465,7 @@ def test_a_monitor_that_is_not_recorded():
 class OneBatch:
     """An epoch of one batch of one sample."""
 
-    batch_size, weight = 1, 1.0
-    generator = np.random.default_rng(0)
+    weight = 1.0
 
     def __iter__(self):
         yield self
@@ -486,10 +486,9 @@ def toy_net(values, callbacks=()):
     phase = Phase("toy", 9, (step("critic", repeat=3), step("encoder")), 0.01)
     module = nn.ModuleDict({"critic": nn.Linear(1, 1), "encoder": nn.Linear(1, 1)})
     rows = SimpleNamespace(device=torch.device("cpu"))
-    run = SimpleNamespace(module=module, rows=rows, processes=Processes())
-    net = PhaseNet(
-        phase, run, OneBatch(), total_updates=9, autocast=False, callbacks=list(callbacks)
-    )
+    plan = plan_of(small(DCEC, n_clusters=4, precision="32"), digits()[0])
+    run = SimpleNamespace(module=module, rows=rows, plan=plan, processes=Processes())
+    net = PhaseNet(phase, run, OneBatch(), total_updates=9, callbacks=list(callbacks))
     net.initialize().notify("on_train_begin", X=rows, y=None)
     return net
 
@@ -542,7 +541,9 @@ def test_early_stopping_on_few_rows():
     X = digits()[0][:16]
     parameters = {"n_clusters": 2, "n_critic": 4, "pretrain_epochs": 1, "max_epochs": 40}
     stopping = EarlyStopping("train_loss", threshold=1e6, threshold_mode="abs", sink=str)
-    model = small(DCCS, random_state=0, tol=0.0, callbacks=[stopping], **parameters).fit(X)
+    model = small(DCCS, random_state=0, tol=0.0, callbacks=[stopping], **parameters)
+    with pytest.warns(ConvergenceWarning, match="clearly worse"):  # each phase ends early
+        model.fit(X)
     rows = [row for row in model.history_ if row["phase"] == "cluster"]
     assert len(rows) == 5 + 5  # the first encoder update, and the patience
     assert ["information" in row for row in rows] == [False] * 4 + [True] * 6

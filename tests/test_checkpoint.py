@@ -1,12 +1,14 @@
 """A fit that was killed goes on, and ends as if nothing had been."""
 
 import copy
+import dataclasses
 import random
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -130,13 +132,19 @@ def assert_same(model, other):
 class Capricious(DCEC):
     """Its target depends on all that a refresh may read."""
 
-    def _target(self, run):
-        targets = super()._target(run)
-        draw = torch.from_numpy(run.random_state.uniform(size=targets["p"].shape)).float()
-        last = run.measures.get("draw", 0.0)
-        run.measures = {"draw": float(draw[0, 0])}
-        p = targets["p"] + draw * (run.label_change + last)
-        return targets | {"p": p / p.sum(dim=1, keepdim=True)}
+    @staticmethod
+    def make_phases(plan):
+        *start, cluster = DCEC.make_phases(plan)
+        return *start, dataclasses.replace(cluster, refresh=partial(_capricious, cluster.refresh))
+
+
+def _capricious(refresh, run):
+    targets = refresh(run)
+    draw = torch.rand(targets["p"].shape, generator=run.generator)
+    last = run.measures.get("draw", 0.0)
+    run.measures = {"draw": float(draw[0, 0])}
+    p = targets["p"] + draw * (run.label_change + last)
+    return targets | {"p": p / p.sum(dim=1, keepdim=True)}
 
 
 def at_rest():

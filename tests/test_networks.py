@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from _instances import plan_of
 from torch import nn
 
+from skdeepcluster import DCEC
 from skdeepcluster._data.rows import Rows
 from skdeepcluster._data.scaling import Scaler
 from skdeepcluster._engine.architecture import build_autoencoder
 from skdeepcluster._engine.device import (
     local_torch_seed,
     resolve_device,
+    resolve_precision,
     seeded_layers,
-    use_bfloat16,
 )
 from skdeepcluster.nn import conv_autoencoder, mlp_autoencoder
 
@@ -29,16 +31,21 @@ def rows_of(X, image_shape=None, *, resident=False):
     return Rows(X, Scaler.fit(X, "global", images=False), image_shape, CPU, resident=resident)
 
 
+def plan_with(architecture, **parameters):
+    """The plan of a fit, before anything is built or refused."""
+    estimator = DCEC(2, n_components=4, architecture="mlp", precision="32", **parameters)
+    return plan_of(estimator, X).replace(architecture=architecture)
+
+
+def precision(architecture="mlp", wanted="auto", **parameters):
+    plan = plan_with(architecture, **parameters).replace(precision=wanted)
+    return resolve_precision(plan, CPU)
+
+
 def build(architecture, *, image_shape=None, hidden_units=(16,), seed=0):
-    return build_autoencoder(
-        architecture,
-        rows_of(X, image_shape),
-        4,
-        hidden_units,
-        seed,
-        builders=BUILDERS,
-        small_image=32 * 32,
-    )
+    plan = plan_with(architecture, image_shape=image_shape, hidden_units=hidden_units)
+    with seeded_layers(seed, CPU):  # as fit does
+        return build_autoencoder(plan, rows_of(X, image_shape), 4, seed, builders=BUILDERS)
 
 
 def weights(pair):
@@ -109,26 +116,39 @@ FAST = {"avx512_bf16": True, "amx_bf16": False}
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "expected"), [(FAST, True), ({"avx512_bf16": False}, False), ({}, False)]
+    ("capabilities", "expected"), [(FAST, "bf16"), ({"avx512_bf16": False}, "32"), ({}, "32")]
 )
 def test_auto_precision_follows_the_processor(capabilities, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert use_bfloat16("auto", rows_of(X), nn.Linear(64, 4), own=True) is expected
+    assert precision() == expected
 
 
 def test_auto_precision_without_get_capabilities(monkeypatch):
     """As in torch before 2.11."""
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert use_bfloat16("auto", rows_of(X), nn.Linear(64, 4), own=True) is False
-    assert use_bfloat16("bf16", rows_of(X), nn.Linear(64, 4), own=True) is True
+    assert precision() == "32"
+    assert precision(wanted="bf16") == "bf16"
 
 
-@pytest.mark.parametrize("layer", [nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d])
-def test_auto_keeps_convolutions_of_users_in_float32(layer, monkeypatch):
+@pytest.mark.parametrize(
+    "layer", [nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear]
+)
+def test_auto_keeps_networks_of_users_in_float32(layer, monkeypatch):
+    """They may convolve, and bfloat16 convolutions of narrow maps are wrong on CPU."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: FAST, raising=False)
-    rows = rows_of(X, (1, 8, 8))
-    assert use_bfloat16("auto", rows, layer(1, 1, 3), own=False) is False
-    assert use_bfloat16("auto", rows, nn.Linear(64, 4), own=False) is True
+    pair = (layer(1, 1, 3), nn.Identity()) if layer is not nn.Linear else own_pair()
+    for architecture in (pair, lambda shape, m: pair):
+        assert precision(architecture, image_shape=(1, 8, 8)) == "32"
+        assert precision(architecture, "bf16", image_shape=(1, 8, 8)) == "bf16"
+
+
+@pytest.mark.parametrize(("side", "expected"), [(4, "32"), (5, "bf16")])
+def test_auto_keeps_our_convolutions_of_narrow_images_in_float32(side, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: FAST, raising=False)
+    plan = plan_of(DCEC(2, precision="32"), np.ones((20, 1, 16, side)))
+    auto = plan.replace(architecture="conv", precision="auto")
+    assert resolve_precision(auto, CPU) == expected
+    assert resolve_precision(auto.replace(architecture="mlp"), CPU) == "bf16"
 
 
 # ---------------------------------------------------------------- seeds

@@ -66,7 +66,8 @@ def test_every_estimator_fits_without_streams(name, verbose, monkeypatch):
     for stream in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, stream, None)
     estimator = getattr(skdeepcluster, name)
-    model = estimator(3, n_init=1, pretrain_epochs=1, max_epochs=1, verbose=verbose).fit(X)
+    budget = {"n_init": 1, "pretrain_epochs": 8, "max_epochs": 2, "random_state": 0}
+    model = estimator(3, verbose=verbose, **budget).fit(X)
     assert model.labels_.shape == (40,)
 
 
@@ -98,7 +99,10 @@ def test_no_bar_is_made_where_none_is_shown(verbose, monkeypatch):
 
 def test_a_line_per_epoch(capsys):
     DCEC(3, verbose=2, **TINY).fit(X)
-    lines = capsys.readouterr().out.splitlines()
+    settings, *lines = capsys.readouterr().out.splitlines()
+    assert settings.startswith("DCEC settings: ")
+    assert " pretrain_epochs=2," in settings
+    assert " max_epochs=2," in settings
     assert [line.split(":")[0] for line in lines] == [
         "DCEC pretrain epoch 1",
         "DCEC pretrain epoch 2",
@@ -132,4 +136,4 @@ def test_a_text_is_written_above_the_bar(capsys):
     progress = Progress(1, "Toy", 3)
     progress.tell("a text")
     progress.close()
-    assert capsys.readouterr().out == "a text\n"
+    assert capsys.readouterr().out == "Toy a text\n"

@@ -15,6 +15,7 @@ from _instances import (
     BatchNormPair,
     digits,
     encoder_width,
+    plan_of,
     small,
 )
 from scipy import sparse
@@ -24,7 +25,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
 from torch import nn
 
-from skdeepcluster import DCCS, DCEC, DMAE, base
+from skdeepcluster import DCCS, DCEC, DMAE, _fit
 from skdeepcluster._data.rows import Rows
 from skdeepcluster._data.scaling import Scaler
 from skdeepcluster._engine import trainer as training
@@ -216,17 +217,17 @@ def test_no_collapse_where_the_start_was_as_bad(estimator):
 # ---------------------------------------------------------------- starts
 
 
-@pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if e._start_decides])
+@pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if e.start_decides])
 def test_best_start_of_text_is_that_of_the_smallest_loss(estimator, monkeypatch):
     """The neighbour graph of a text tells nothing, so there is no judge."""
     losses = {}
-    measure = base._last_loss
+    measure = _fit._last_loss
 
     def last_loss(trainer):
         losses[id(trainer.history)] = measure(trainer)
         return losses[id(trainer.history)]
 
-    monkeypatch.setattr(base, "_last_loss", last_loss)
+    monkeypatch.setattr(_fit, "_last_loss", last_loss)
     X = sparse.random_array((90, 300), density=0.03, rng=np.random.default_rng(0)).tocsr()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -349,7 +350,7 @@ def test_interrupt_in_a_later_start_keeps_a_finished_one(estimator, epoch):
 @each
 def test_interrupt_while_the_starts_are_judged(estimator, monkeypatch):
     X, _ = digits()
-    cut, calls = estimator._cut, []
+    cut, calls = _fit.Fit._cut, []
 
     def second(self, *args):
         calls.append(1)
@@ -357,7 +358,7 @@ def test_interrupt_while_the_starts_are_judged(estimator, monkeypatch):
             raise KeyboardInterrupt
         return cut(self, *args)
 
-    monkeypatch.setattr(estimator, "_cut", second)
+    monkeypatch.setattr(_fit.Fit, "_cut", second)
     model = fit_interrupted(model_for(estimator, n_init=3), X)
     assert phases_of(model) == start_of(estimator)
 
@@ -719,9 +720,23 @@ def toy_rows(n=40):
     return Rows(X, Scaler("none", np.zeros(1), np.ones(1)), None, torch.device("cpu"))
 
 
-def toy_trainer(run, batch_size=16, callbacks=()):
-    progress = Progress(0, "Toy", 0)
-    return Trainer(run, batch_size, lambda x, g: x, False, list(callbacks), progress)
+def toy_run(n=40, **more):
+    rows = toy_rows(n)
+    return Run(Toy(), rows, plan_of(small(DCEC, n_clusters=2, precision="32"), rows.X), **more)
+
+
+def toy_trainer(run, callbacks=()):
+    return Trainer(run, lambda x, g: x, list(callbacks), Progress(0, "Toy", 0))
+
+
+def toy_batches(run, whole_batches=False):
+    phase = Phase("any", 1, (), 0.01, whole_batches=whole_batches)
+    return ShuffledBatches(phase, run, lambda x: x, seed=0)
+
+
+def epochs_of(batches, count):
+    for batches.epoch in range(1, count + 1):
+        yield list(batches)
 
 
 def toy_loss(part):
@@ -758,7 +773,7 @@ class Changes(Callback):
 
 def test_steps_take_turns_across_epochs_and_leave_each_other_alone():
     changes = Changes()
-    trainer = toy_trainer(Run(Toy(), toy_rows()), callbacks=[changes])
+    trainer = toy_trainer(toy_run(), callbacks=[changes])
     trainer.train([adversarial_phase(epochs=4)], seed=0)
     # 3 batches an epoch, so the turns of 4 + 1 cross the borders
     turn = [("critic", ("critic",))] * 4 + [("encode", ("encoder",))]
@@ -773,7 +788,7 @@ def test_steps_take_turns_across_epochs_and_leave_each_other_alone():
 
 def test_gradients_of_a_step_are_its_own():
     """What another step left in a shared module is not added."""
-    run = Run(Toy(), toy_rows(16))
+    run = toy_run(16)
     grads = []
 
     class Grads(Callback):
@@ -797,7 +812,7 @@ def test_each_phase_has_fresh_optimisers():
         def on_train_begin(self, net, **kwargs):
             nets.append((net.critic_optimizer_, dict(net.critic_optimizer_.state)))
 
-    trainer = toy_trainer(Run(Toy(), toy_rows()), callbacks=[Nets()])
+    trainer = toy_trainer(toy_run(), callbacks=[Nets()])
     trainer.train([adversarial_phase(), adversarial_phase()], seed=0)
     (first, _), (second, second_state) = nets
     assert first is not second
@@ -807,7 +822,7 @@ def test_each_phase_has_fresh_optimisers():
 
 
 def test_setup_may_replace_a_module_that_is_then_trained():
-    run = Run(Toy(), toy_rows())
+    run = toy_run()
     replacement = nn.Linear(3, 1)
     before = replacement.weight.detach().clone()
 
@@ -822,7 +837,7 @@ def test_setup_may_replace_a_module_that_is_then_trained():
 def test_refresh_and_stop_rhythm(monkeypatch):
     monkeypatch.setattr(training, "_FEWEST_UPDATES", 0)
     refreshes, asked = [], []
-    run = Run(Toy(), toy_rows())
+    run = toy_run()
 
     def refresh(run):
         refreshes.append(len(trainer.history))
@@ -858,19 +873,16 @@ def test_refresh_and_stop_rhythm(monkeypatch):
     ],
 )
 def test_batches(n, batch_size, sizes):
-    rows = toy_rows(n)
-    targets = torch.arange(n)
-    run = Run(Toy(), rows, targets={"row": targets})
-    batches = ShuffledBatches(
-        Phase("any", 1, (), 0.01), run, batch_size, lambda x: x, np.random.default_rng(0)
-    )
-    epochs = [list(batches), list(batches)]
+    run = toy_run(n, targets={"row": torch.arange(n)})
+    run.plan = run.plan.replace(batch_size=batch_size)
+    batches = toy_batches(run)
+    epochs = [*epochs_of(batches, 2)]
     for epoch in epochs:
         assert [len(batch) for batch in epoch] == sizes
         seen = torch.cat([batch.targets["row"] for batch in epoch])
         assert len(set(seen.tolist())) == len(seen) >= n - 1
         for batch in epoch:
-            np.testing.assert_array_equal(batch.x, rows.X[batch.targets["row"]])
+            np.testing.assert_array_equal(batch.x, run.rows.X[batch.targets["row"]])
     assert batches.phase.updates(n, batch_size) == len(sizes)
     if n > 3:
         orders = [torch.cat([b.targets["row"] for b in epoch]).tolist() for epoch in epochs]
@@ -882,21 +894,16 @@ def test_batches(n, batch_size, sizes):
     ("n", "sizes"), [(32, [16, 16]), (33, [16, 16]), (47, [16, 16]), (16, [16]), (5, [5]), (2, [2])]
 )
 def test_whole_batches(n, sizes):
-    phase = Phase("any", 1, (), 0.01, whole_batches=True)
-    batches = ShuffledBatches(
-        phase, Run(Toy(), toy_rows(n)), 16, lambda x: x, np.random.default_rng(0)
-    )
+    batches = toy_batches(toy_run(n), whole_batches=True)
     assert [len(batch) for batch in batches] == sizes
-    assert phase.updates(n, 16) == len(sizes)
+    assert batches.phase.updates(n, 16) == len(sizes)
 
 
 def test_a_dropped_row_is_another_one_each_epoch():
-    run = Run(Toy(), toy_rows(33), targets={"row": torch.arange(33)})
-    batches = ShuffledBatches(
-        Phase("any", 1, (), 0.01), run, 16, lambda x: x, np.random.default_rng(0)
-    )
+    batches = toy_batches(toy_run(33, targets={"row": torch.arange(33)}))
     dropped = {
-        33 * 16 - int(torch.cat([b.targets["row"] for b in batches]).sum()) for _ in range(10)
+        33 * 16 - int(torch.cat([batch.targets["row"] for batch in epoch]).sum())
+        for epoch in epochs_of(batches, 10)
     }
     assert len(dropped) > 3
 
@@ -918,7 +925,7 @@ def test_learning_rate_follows_the_schedule(schedule):
             rates.append(group["lr"])
 
     phase = adversarial_phase(epochs=4, schedule=schedule)
-    toy_trainer(Run(Toy(), toy_rows()), callbacks=[Rates()]).train([phase], seed=0)
+    toy_trainer(toy_run(), callbacks=[Rates()]).train([phase], seed=0)
     np.testing.assert_allclose(rates, [0.01 * schedule(i / 12) for i in range(12)], rtol=1e-12)
 
 
@@ -935,7 +942,7 @@ def test_a_step_has_its_own_rate_and_betas():
         Step("encode", toy_loss("b"), trains=("encoder",)),
     )
     phase = Phase("own", 2, steps, 0.01, schedule=cosine)
-    toy_trainer(Run(Toy(), toy_rows(64)), callbacks=[Groups()]).train([phase], seed=0)
+    toy_trainer(toy_run(64), callbacks=[Groups()]).train([phase], seed=0)
     assert [(name, betas) for name, _, betas in seen] == [
         ("critic", (0.5, 0.9)),
         ("encode", (0.9, 0.999)),
@@ -947,7 +954,7 @@ def test_a_step_has_its_own_rate_and_betas():
 def test_constants_are_known_in_every_phase():
     """With a refresh and without, and before and after it."""
     constants = {"row": torch.arange(40), "shared": torch.zeros(40)}
-    run = Run(Toy(), toy_rows(), constants=constants)
+    run = toy_run(constants=constants)
     seen = []
 
     class Targets(Callback):
@@ -974,7 +981,7 @@ def test_constants_are_known_in_every_phase():
 
 
 def test_measures_stand_in_the_rows_of_their_looks():
-    run = Run(Toy(), toy_rows())
+    run = toy_run()
     looks = []
 
     def refresh(run):
@@ -1008,10 +1015,8 @@ def test_schedules_of_the_estimator(estimator, kind):
             rates[net.phase.name].append(rate / net.phase.learning_rate)
             peaks[net.phase.name] = net.phase.learning_rate
 
-    model = model_for(
-        estimator, learning_rate=3e-3, learning_rate_schedule=kind, callbacks=[Rates()]
-    )
-    model.fit(digits()[0])
+    model = model_for(estimator, learning_rate=3e-3, pretrain_epochs=20, callbacks=[Rates()])
+    model.set_params(learning_rate_schedule=kind).fit(digits()[0])
     assert peaks["pretrain"] == model.learning_rate
     for seen in rates.values():
         assert max(seen) <= 1
@@ -1032,7 +1037,7 @@ def test_a_phase_does_the_same_after_another_one_or_from_a_cache():
     """Its draws do not depend on what was drawn before it."""
     outcomes = []
     for warm_up in (0, 5):
-        run = Run(Toy(), toy_rows())
+        run = toy_run()
         start = copy.deepcopy(run.module.state_dict())
 
         def rewind(run, start=start):
@@ -1045,13 +1050,9 @@ def test_a_phase_does_the_same_after_another_one_or_from_a_cache():
 
 
 def test_phase_net_has_no_default_callbacks():
-    run = Run(Toy(), toy_rows())
-    batches = ShuffledBatches(
-        Phase("any", 1, (), 0.01), run, 16, lambda x: x, np.random.default_rng(0)
-    )
-    net = PhaseNet(
-        adversarial_phase(), run, batches, total_updates=9, autocast=False, callbacks=[]
-    ).initialize()
+    run = toy_run()
+    net = PhaseNet(adversarial_phase(), run, toy_batches(run), total_updates=9, callbacks=[])
+    net.initialize()
     assert net.callbacks_ == []
     assert net.module_ is run.module
 

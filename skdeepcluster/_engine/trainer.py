@@ -83,6 +83,8 @@ class Trainer:
         return {
             "module": module_state(self.run.module),
             "label_change": self.run.label_change,
+            "start": self.run.start,
+            "first": self.first,
             "history": self.history,
             "converged": self.converged,
             "finished": self.finished,
@@ -93,7 +95,8 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Resume from a state that :meth:`state` gave for a training like this one."""
         load_module_state(self.run.module, state["module"])
-        self.run.label_change = state["label_change"]
+        self.run.label_change, self.run.start = state["label_change"], state["start"]
+        self.first = state["first"]
         self.history, self.converged = state["history"], state["converged"]
         self.finished, self.passed = [*state["finished"]], [*state["finished"]]
         self.unfinished = state["unfinished"]
@@ -202,7 +205,7 @@ class _PhaseTraining:
             own = {name: t.to(run.rows.device) for name, t in begun["targets"].items()}
             run.targets, run.measures = run.constants | own, begun["measures"]
             return begun
-        run.targets, run.measures = dict(run.constants), {}
+        run.targets, run.measures, self.trainer.first = dict(run.constants), {}, None
         first_targets = phase.setup(run) if phase.setup is not None else {}
         self._refresh()
         run.targets |= first_targets or {}
@@ -215,7 +218,8 @@ class _PhaseTraining:
         self._look()
         self.guarded = phase.guarded and self.sizes is not None and not _collapsed(self.sizes)
         self.finished = self.healthy = copy.deepcopy(run.module.state_dict())
-        self.trainer.first = None if self.labels is None else (self.labels, self.finished)
+        if begun is None and self.labels is not None:
+            self.trainer.first = self.labels, dict(self.finished)
         augment = phase.augment or self.trainer.augment
         self.iterator = ShuffledBatches(phase, run, lambda x: augment(x, run.generator), self.seed)
         self.net = PhaseNet(
@@ -304,8 +308,6 @@ class _PhaseTraining:
             "net": self.net.state(),
             "targets": own,
             "measures": run.measures,
-            "first": self.trainer.first,
-            "start": run.start,
             "generator": run.generator.get_state(),
             "torch_random_state": torch_random_state(run.rows.device),
         }
@@ -314,7 +316,6 @@ class _PhaseTraining:
     def _load_state(self, state: dict[str, Any]) -> None:
         self.first, self.guarded = state["epoch"] + 1, state["guarded"]
         self.healthy = state["healthy"] or self.finished
-        self.trainer.first, self.run.start = state["first"], state["start"]
         self.net.load_state(state["net"])
         self.run.generator.set_state(state["generator"])
         if self.run.plan.runs_foreign_code:

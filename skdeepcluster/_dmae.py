@@ -439,8 +439,14 @@ class DMAE(BaseDeepClusterer):
         return scaler if plan.centered else dataclasses.replace(scaler, shift=np.zeros(1))
 
     @staticmethod
+    def encoder_width(plan: Plan) -> int:
+        # without a network the samples are their own embedding
+        return int(plan.data.n_features if plan.architecture is None else plan.n_components)
+
+    @staticmethod
     def make_module(plan: Plan, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        return ClusteringAutoencoder(encoder, decoder, _mixture_of(plan, plan.n_components))
+        mixture = _mixture_of(plan, DMAE.encoder_width(plan))
+        return ClusteringAutoencoder(encoder, decoder, mixture)
 
     @staticmethod
     def make_phases(plan: Plan) -> tuple[Phase, ...]:

@@ -894,6 +894,7 @@ def watch():
 
 
 FUZZED = ["DCEC", "DMM-toroidal", "DualAESpectral", "DCCS"]
+FIT_PARTS = ["data", "scaler", "settings", "answer_shape"]
 
 
 @pytest.mark.parametrize("name", FUZZED)
@@ -937,6 +938,34 @@ def test_forged_files_are_refused_or_a_model(name, fitted, path, watch):
             refused += "cannot be loaded" in str(error)
     assert watch.seen == []
     assert refused >= 30
+
+
+@pytest.mark.parametrize("name", [*FUZZED, *OWN])
+def test_forged_settings_are_refused_or_a_model(name, fitted, path, watch):
+    """As above, in the parts that say what the fit did."""
+    model = fit(OWN[name]()) if name in OWN else fitted(name)
+    save_model(model, path)
+    original = unpack(path)
+    load_model(path, estimator=type(model))
+    rng = random.Random(name)
+    refused = 0
+    for turn in range(60):
+        tensors, metadata, description = copy.deepcopy(original)
+        part = FIT_PARTS[turn % len(FIT_PARTS)]
+        forged = {part: description.pop(part)}
+        change_description(forged, rng)
+        pack(path, tensors, metadata, description | forged)
+        try:
+            with watch():
+                loaded = load_model(path, estimator=type(model))
+                labels = loaded.predict(X)
+            np.testing.assert_array_equal(labels, model.predict(X))
+            assert isinstance(loaded.score(X), float)
+        except ValueError as error:
+            assert str(error).startswith(f"{path} cannot be loaded: ")  # noqa: PT017
+            refused += 1
+    assert watch.seen == []
+    assert refused >= 40
 
 
 def test_a_folder_that_is_not_there(tmp_path):

@@ -203,7 +203,7 @@ class DCCS(BaseDeepClusterer):
         Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
         between the processes that a launcher started, see :doc:`/large_data`.
 
-    memory : str or joblib.Memory, default=None
+    memory : str, path-like or joblib.Memory, default=None
         Folder for pretrained networks. A later fit with the same samples, pretraining and int
         `random_state` takes its network from there.
 
@@ -655,7 +655,8 @@ def _criticise(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
     with torch.autocast(z.device.type, enabled=False):
         drawn = _draw_prior(module, batch.run, len(z))
         scores, prior_scores = module.critic(torch.cat([z, drawn])).chunk(2)
-        mix = torch.rand(len(z), 1, generator=batch.generator, device=z.device)
+        shape, generator = (len(z), 1), batch.generator
+        mix = torch.rand(shape, generator=generator, device=z.device, dtype=z.dtype)
         penalty = gradient_penalty(module.critic, drawn + mix * (z - drawn)).mean()
     return {
         "critic": plan.adversarial_weight * (scores.mean() - prior_scores.mean()),
@@ -704,7 +705,8 @@ def _encode_view(module: CategoryStyleNetwork, batch: Batch) -> tuple[Tensor, Te
     x, generator = batch.x, batch.generator
     if "partners" in batch.targets:
         shape = (len(x), *[1] * (x.ndim - 1))
-        swapped = torch.rand(shape, generator=generator, device=x.device) < 0.5
+        draw = torch.rand(shape, generator=generator, device=x.device, dtype=x.dtype)
+        swapped = draw < 0.5
         x = torch.where(swapped, batch.neighbors(batch.targets["partners"]), x)
     if "reach" in batch.targets:
         x = x + _adversarial_step(module, x, batch.targets["reach"], generator)
@@ -716,7 +718,7 @@ def _draw_prior(module: CategoryStyleNetwork, run: Run, n: int) -> Tensor:
     prior, generator = module.prior, run.generator
     width = DCCS.encoder_width(run.plan) - len(prior)
     drawn = torch.multinomial(prior, n, replacement=True, generator=generator)
-    style = torch.randn(n, width, generator=generator, device=prior.device)
+    style = torch.randn(n, width, generator=generator, device=prior.device, dtype=prior.dtype)
     scale = _STYLE_LENGTH / math.sqrt(max(width, 1))
     return torch.cat([one_hot(drawn, len(prior)), style * scale], dim=1)
 
@@ -790,7 +792,7 @@ def _feature_width(encoder: nn.Module, shape: tuple[int, ...]) -> int:
         return math.prod(shape)
     features = copy.deepcopy(encoder.features).eval()
     with torch.no_grad():
-        width: int = features(torch.zeros(1, *shape)).numel()
+        width: int = features(torch.zeros(1, *shape, dtype=torch.float32)).numel()
     return width
 
 
@@ -800,7 +802,7 @@ def _adversarial_step(
     """The step of given lengths that changes the category most (Hu et al. 2017, section 3.3)."""
     training = module.encoder.training
     module.encoder.eval()  # statistics of the batch are not to change, nor to be learned from
-    drawn = torch.randn(x.shape, generator=generator, device=x.device)
+    drawn = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     direction = normalize(drawn.flatten(1), dim=1).view_as(x).requires_grad_()
     with torch.no_grad():
         logits = module.encode(x)[1]

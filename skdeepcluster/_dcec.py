@@ -118,7 +118,7 @@ class DCEC(BaseDeepClusterer):
         Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
         between the processes that a launcher started, see :doc:`/large_data`.
 
-    memory : str or joblib.Memory, default=None
+    memory : str, path-like or joblib.Memory, default=None
         Folder for pretrained networks. A later fit with the same samples, pretraining and int
         `random_state` takes its network from there.
 

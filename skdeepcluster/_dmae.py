@@ -193,7 +193,7 @@ class DMAE(BaseDeepClusterer):
         Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
         between the processes that a launcher started, see :doc:`/large_data`.
 
-    memory : str or joblib.Memory, default=None
+    memory : str, path-like or joblib.Memory, default=None
         Folder for pretrained networks. A later fit with the same samples, pretraining and int
         `random_state` takes its network from there.
 
@@ -439,21 +439,14 @@ class DMAE(BaseDeepClusterer):
         return scaler if plan.centered else dataclasses.replace(scaler, shift=np.zeros(1))
 
     @staticmethod
-    def encoder_width(plan: Plan) -> int:
-        # without a network the samples are their own embedding
-        return int(plan.data.n_features if plan.architecture is None else plan.n_components)
-
-    @staticmethod
     def make_module(plan: Plan, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        mixture = _mixture_of(plan, DMAE.encoder_width(plan))
-        return ClusteringAutoencoder(encoder, decoder, mixture)
+        return ClusteringAutoencoder(encoder, decoder, _mixture_of(plan, _width(plan)))
 
     @staticmethod
     def make_phases(plan: Plan) -> tuple[Phase, ...]:
-        _warn_unused(plan)
         joint = _trains_jointly(plan)
-        weights = ["clustering_weight"]
-        refuse_no_loss(plan, *weights, *(_RECONSTRUCTIONS if joint else ()))
+        refuse_no_loss(plan, "clustering_weight", *(_RECONSTRUCTIONS if joint else ()))
+        _warn_unused(plan)
         cluster = Phase(
             "cluster",
             plan.max_epochs,
@@ -737,6 +730,11 @@ def _distances(run: Run) -> Tensor:
 
 
 # ---------------------------------------------------------------- what the parameters stand for
+
+
+def _width(plan: Plan) -> int:
+    """Width of the embedding, which are the samples themselves without a network."""
+    return plan.data.n_features if plan.architecture is None else int(plan.n_components)
 
 
 def _trains_jointly(plan: Plan) -> bool:

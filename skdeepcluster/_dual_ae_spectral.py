@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from ._data.rows import INFERENCE_BATCH, Rows
 from ._engine.device import seeded_layers
 from ._start.neighbors import nearest_neighbors
 from ._start.views import input_neighbors, partition_to_imitate, view_pretraining
+from ._warnings import ignoring
 from .augment import random_masking
 from .base import (
     BaseDeepClusterer,
@@ -199,7 +199,7 @@ class DualAESpectral(BaseDeepClusterer):
         Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
         between the processes that a launcher started, see :doc:`/large_data`.
 
-    memory : str or joblib.Memory, default=None
+    memory : str, path-like or joblib.Memory, default=None
         Folder for pretrained networks. A later fit with the same samples, pretraining and int
         `random_state` takes its network from there.
 
@@ -455,7 +455,9 @@ class DualAESpectral(BaseDeepClusterer):
         if plan.mutual_information == "jensen-shannon":
             shape = plan.data.sample_shape
             if isinstance(encoder, FeatureEncoder):
-                shape = tuple(encoder.features(torch.zeros(1, *shape)).shape[1:])
+                shape = tuple(
+                    encoder.features(torch.zeros(1, *shape, dtype=torch.float32)).shape[1:]
+                )
                 discriminators["places"] = Discriminator(shape[0], width)
             discriminators["whole"] = Discriminator(math.prod(shape), width)
         return DualAutoencoder(
@@ -566,7 +568,7 @@ def _information(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) ->
     # neighbour in the batch is drawn at random, and is never the sample itself
     features, z = module.features(x), z[:n]
     z = z + (0.5 * module.log_variance(z)).exp() * _gaussian(z, batch)
-    loss = torch.zeros(n, device=z.device)
+    loss = z.new_zeros(n, dtype=torch.float32)
     for name, discriminator in module.discriminators.items():
         seen = features.flatten(1).unsqueeze(1)  # (n, 1, channels * places)
         if name == "places":
@@ -667,9 +669,8 @@ def _eigenspace(run: Run) -> dict[str, Tensor]:
     n_alive = max(1, int(y.square().mean(dim=0).sum().round()))
     alive = own.sum(dim=0).topk(n_alive).indices.sort().values
     centers = _means(y, own)[alive]
-    with warnings.catch_warnings():
-        # of duplicated samples; fit says so of the labels it ends with
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    # duplicated samples: fit warns about the labels that it ends with
+    with ignoring(ConvergenceWarning):
         k_means = KMeans(n_alive, init=centers.cpu().numpy(), n_init=1)
         labels = torch.from_numpy(k_means.fit_predict(y.cpu().numpy())).long().to(y.device)
     found = torch.from_numpy(k_means.cluster_centers_).to(y)

@@ -26,7 +26,8 @@ from ._engine.plan import RUN_ONLY, Plan
 from ._engine.processes import LAUNCHED, Processes
 from ._engine.progress import Progress
 from ._engine.trainer import InterruptedTraining, Trainer
-from ._start.judge import input_graph, normalized_cut, quick_k_means, warn_worse
+from ._start.judge import clearly_worse, input_graph, normalized_cut, quick_k_means
+from ._start.neighbors import rows_as_features
 from .nn import StudentTAssignment
 
 
@@ -99,7 +100,7 @@ class Fit:
                 kept.states, trainer.name = {}, "last"
                 trainer.train([last], seed)
             kept.remove()
-            self._compare_with_start(trainer)
+            self._take_back(trainer)
         except (InterruptedTraining, KeyboardInterrupt):
             # not a start that has only just begun, where another is finished
             trainer = started[0] if 0 < len(started) < n_init else trainer
@@ -121,8 +122,11 @@ class Fit:
     def _look_at_samples(self, seed: int) -> None:
         """The neighbour graph that judges partitions, and what the losses know of the samples."""
         self.judge: tuple[np.ndarray, csr_array] | None = None
+        self.simple: np.ndarray | None = None
         if self.judged:
             self.judge = input_graph(self.rows, np.random.RandomState(seed))
+            samples = rows_as_features(self.rows, self.judge[0], np.random.RandomState(seed))
+            self.simple = quick_k_means(samples, self.plan.n_clusters, seed)
         self.constants = self.method.constants(self.plan, self.rows, np.random.RandomState(seed))
 
     def _progress(self, epochs: int) -> Progress:
@@ -157,6 +161,7 @@ class Fit:
             self.rows,
             self.plan,
             judge=self.judge,
+            simple=self.simple,
             constants=self.constants,
             processes=self.processes,
         )
@@ -189,9 +194,6 @@ class Fit:
         elif pretraining:
             key = self._hashes(self.method.not_in_pretraining, "memory") | {"seed": seed}
             trainer.train_cached(pretraining, seed, memory, key)
-        if pretraining and self.judge is not None:
-            name = "k-means on the pretrained embedding"
-            trainer.earlier[name] = quick_k_means(trainer.run.embed(), self.plan.n_clusters, seed)
         trainer.train(phases[len(pretraining) :], seed + len(pretraining))
 
     def _memory_folder(self) -> Any:
@@ -221,8 +223,7 @@ class Fit:
         )
         if last.setup is not None:
             last.setup(run)
-        labels = run.assign().argmax(dim=1).cpu().numpy()[nodes]
-        return normalized_cut(graph, labels, self.plan.n_clusters)
+        return normalized_cut(graph, _labels(run)[nodes], self.plan.n_clusters)
 
     # ---------------------------------------------------------------- after the training
 
@@ -242,11 +243,34 @@ class Fit:
             stacklevel=4,
         )
 
-    def _compare_with_start(self, trainer: Trainer) -> None:
-        """Warn where the clusters are clearly worse than those that training started from."""
-        if self.judge is not None:
-            labels = trainer.run.assign().argmax(dim=1).cpu().numpy()
-            warn_worse(self.judge, labels, trainer.earlier, self.plan.n_clusters)
+    def _take_back(self, trainer: Trainer) -> None:
+        """Take back a last phase that left clearly worse clusters than it started from."""
+        run, n_clusters = trainer.run, self.plan.n_clusters
+        if run.judge is None or trainer.first is None:
+            return
+        nodes, graph = run.judge
+
+        def cut(labels: np.ndarray) -> float:
+            return normalized_cut(graph, labels[nodes], n_clusters)
+
+        labels, state = trainer.first
+        after, before = cut(_labels(run)), cut(labels)
+        if clearly_worse(after, before, n_clusters):
+            run.module.load_state_dict(state)
+            what = "the last phase was taken back"
+        elif run.start is not None and clearly_worse(after, cut(run.start), n_clusters):
+            before = cut(run.start)
+            what = "the network does not represent them"
+        else:
+            return
+        warnings.warn(
+            f"Training made the clusters clearly worse, and {what}: they cut the neighbour graph "
+            f"of the samples by {after:.2f}, those of the start by {before:.2f} (0 is the best, "
+            f"{n_clusters} the worst). Clusters of very different sizes are a common reason. "
+            "Compare with sklearn.cluster.KMeans, and with init='k-means' and max_epochs=0.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
 
     # ---------------------------------------------------------------- what a fit depends on
 
@@ -296,6 +320,11 @@ def autoencoder(
     """Encoder and decoder of a plan, with new weights."""
     width = method.encoder_width(plan)
     return build_autoencoder(plan, rows, width, seed, builders=method.architectures(plan))
+
+
+def _labels(run: Run) -> np.ndarray:
+    labels: np.ndarray = run.assign().argmax(dim=1).cpu().numpy()
+    return labels
 
 
 def _last_loss(trainer: Trainer) -> float:

@@ -10,8 +10,8 @@ from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 
 # estimator -> the parameters that make its budget small
 BUDGETS = {
-    DCEC: {"init": "graph", "pretrain_epochs": 6, "max_epochs": 3, "hidden_units": (32,)},
-    DMAE: {"init": "graph", "pretrain_epochs": 6, "max_epochs": 3, "hidden_units": (32,)},
+    DCEC: {"init": "graph", "pretrain_epochs": 12, "max_epochs": 3, "hidden_units": (32,)},
+    DMAE: {"init": "graph", "pretrain_epochs": 12, "max_epochs": 3, "hidden_units": (32,)},
     DualAESpectral: {
         "init": "graph",
         "pretrain_epochs": 6,

@@ -15,7 +15,7 @@ TENSOR_ROOMS = {"nn", "functional", "augment", "dissimilarities"}  # torch only
 MAY_IMPORT_SKORCH = {"_engine.net", "_engine.callbacks"}
 MAY_IMPORT_PRIVATE_SKLEARN = {"_sklearn"}
 # known to methods, and knowing none
-FOUNDATION = {"base", "_sklearn", "_encoding", "_data", "_engine", "_start"}
+FOUNDATION = {"base", "_fit", "_sklearn", "_encoding", "_warnings", "_data", "_engine", "_start"}
 
 
 def name(path):

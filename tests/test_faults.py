@@ -445,7 +445,7 @@ def test_memory_takes_a_path(estimator, tmp_path):
     watch = PhasesTrained()
     first = answers(model_for(estimator, memory=tmp_path / "cache").fit(X), X)
     path = tmp_path / "cache"
-    for memory in (path, str(path), joblib.Memory(path, verbose=0)):
+    for memory in (path, str(path), joblib.Memory(str(path), verbose=0)):
         model = model_for(estimator, memory=memory, callbacks=[watch]).fit(X)
         np.testing.assert_equal(answers(model, X), first)
     assert "pretrain" not in watch.names  # it lies there under either name

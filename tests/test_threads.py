@@ -1,14 +1,18 @@
 """Fits in threads of one process do not disturb each other, nor the caller's random generators."""
 
 import random
+import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from _instances import ESTIMATORS, digits, small
+from sklearn.exceptions import ConvergenceWarning
 
 from skdeepcluster import DCCS, DMAE, DualAESpectral
+from skdeepcluster._warnings import ignoring
 
 each = pytest.mark.parametrize("estimator", ESTIMATORS)
 SEEDS = range(4)
@@ -94,3 +98,16 @@ def test_the_generators_of_the_caller_do_not_change_a_fit(estimator):
         model = small(estimator, n_clusters=4, random_state=0, pretrain_epochs=2, max_epochs=2)
         embeddings.append(model.fit_transform(X))
     np.testing.assert_array_equal(*embeddings)
+
+
+def test_ignored_warnings_of_threads_leave_the_filters_as_they_were():
+    before = list(warnings.filters)
+
+    def ignore(number):
+        for _ in range(200):
+            with ignoring(ConvergenceWarning, f"number {number}"):
+                time.sleep(0)  # let another thread run
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ignore, range(8)))
+    assert warnings.filters == before

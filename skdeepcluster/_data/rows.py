@@ -1,6 +1,5 @@
 """Scaled samples on a device, taken in batches."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .._warnings import ignoring
 from .scaling import Scaler, row_chunks
 
 # Rows of one inference batch. The last bits of a float32 matrix product depend on its shape.
@@ -61,9 +61,8 @@ class Rows(Dataset):  # type: ignore[type-arg]
         # a single row is contiguous even with negative strides, which torch refuses
         viewable = X.dtype == np.float32 and X.flags.c_contiguous and min(X.strides) >= 0
         if viewable and not (resident and on_device):
-            with warnings.catch_warnings():
-                # X may be read-only: it is never written to
-                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            # X may be read-only: it is never written to
+            with ignoring(UserWarning, "The given NumPy array is not writable"):
                 self._view = torch.from_numpy(X)
             self._shift = torch.from_numpy(scaler.shift.astype(np.float32))
             self._factor = torch.from_numpy(scaler.factor.astype(np.float32))

@@ -114,10 +114,16 @@ def seeded_layers(seed: int, device: torch.device) -> Iterator[None]:
     """:func:`local_torch_seed` for building layers, one thread at a time.
 
     Layers draw their first weights from torch's global generator, which all threads share. Hold
-    the lock only while layers are built, never while a network trains.
+    the lock only while layers are built, never while a network trains. The layers are float32,
+    whatever torch's default dtype is.
     """
     with _BUILDING, local_torch_seed(seed, device):
-        yield
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(default)
 
 
 def torch_random_state(device: torch.device) -> dict[str, Tensor]:

@@ -202,7 +202,10 @@ class PhaseNet(NeuralNet):
         if not self.module_.training:
             self._set_training(True)
         bfloat16 = self.run.plan.precision == "bf16"
-        with torch.autocast(self.run.rows.device.type, torch.bfloat16, enabled=bfloat16):
+        # no cache: threads share it, and one that leaves autocast clears it for the others
+        with torch.autocast(
+            self.run.rows.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False
+        ):
             losses = self.step_.losses(self.module_, batch)
         loss = functools.reduce(torch.add, losses.values()) * batch.weight
         loss.backward()  # type: ignore[no-untyped-call]

@@ -30,6 +30,10 @@ class Run:
         The one source of randomness, on the device of the samples. Hand it to whatever draws.
     judge : tuple of index and graph, or None
         Neighbour graph of the samples as they came in; None for text.
+    simple : int ndarray or None
+        Clusters of the judge's nodes by k-means on the samples themselves.
+    start : int ndarray of shape (n_samples,) or None
+        The start partition, once there is one.
     constants : dict of str to tensor of shape (n_samples, ...)
         What the losses know about each sample from the beginning.
     others : list of ndarray of shape (n_samples, n_components)
@@ -53,6 +57,8 @@ class Run:
     plan: Plan
     generator: torch.Generator = field(default_factory=torch.Generator)
     judge: tuple[np.ndarray, Any] | None = None
+    simple: np.ndarray | None = None
+    start: np.ndarray | None = None
     constants: dict[str, Tensor] = field(default_factory=dict)
     others: list[np.ndarray] = field(default_factory=list)
     targets: dict[str, Tensor] = field(default_factory=dict)
@@ -133,7 +139,7 @@ class Batch:
     def neighbors(self, index: Tensor, weights: Tensor | None = None) -> Tensor:
         """A neighbour of each sample, drawn from `index` (b, j) by `weights`, evenly by default."""
         if weights is None:
-            weights = torch.ones(index.shape, device=index.device)
+            weights = torch.ones(index.shape, device=index.device, dtype=torch.float32)
         drawn = index.gather(1, torch.multinomial(weights, 1, generator=self.generator)).squeeze(1)
         return self.run.rows.take(drawn.cpu().numpy())
 

@@ -60,8 +60,8 @@ class Trainer:
         The state of a phase that is to be resumed.
     stopped_by_callback : bool
         Whether a callback ended a phase.
-    earlier : dict of str to int ndarray of shape (n_samples,)
-        Clusters that the last ones are compared with.
+    first : tuple of int ndarray of shape (n_samples,) and state, or None
+        Clusters and module before the first epoch of the last phase.
     """
 
     run: Run
@@ -76,7 +76,7 @@ class Trainer:
     passed: list[str] = field(default_factory=list)
     unfinished: dict[str, Any] | None = None
     stopped_by_callback: bool = False
-    earlier: dict[str, np.ndarray] = field(default_factory=dict)
+    first: tuple[np.ndarray, dict[str, Tensor]] | None = None
 
     def state(self, unfinished: dict[str, Any] | None = None) -> dict[str, Any]:
         """All that the rest of the training depends on, with the state of an unfinished phase."""
@@ -213,10 +213,9 @@ class _PhaseTraining:
         """Make the net, and load the state to resume."""
         run, phase = self.run, self.phase
         self._look()
-        if self.labels is not None:
-            self.trainer.earlier["the partition that the last phase started from"] = self.labels
         self.guarded = phase.guarded and self.sizes is not None and not _collapsed(self.sizes)
         self.finished = self.healthy = copy.deepcopy(run.module.state_dict())
+        self.trainer.first = None if self.labels is None else (self.labels, self.finished)
         augment = phase.augment or self.trainer.augment
         self.iterator = ShuffledBatches(phase, run, lambda x: augment(x, run.generator), self.seed)
         self.net = PhaseNet(
@@ -305,6 +304,8 @@ class _PhaseTraining:
             "net": self.net.state(),
             "targets": own,
             "measures": run.measures,
+            "first": self.trainer.first,
+            "start": run.start,
             "generator": run.generator.get_state(),
             "torch_random_state": torch_random_state(run.rows.device),
         }
@@ -313,6 +314,7 @@ class _PhaseTraining:
     def _load_state(self, state: dict[str, Any]) -> None:
         self.first, self.guarded = state["epoch"] + 1, state["guarded"]
         self.healthy = state["healthy"] or self.finished
+        self.trainer.first, self.run.start = state["first"], state["start"]
         self.net.load_state(state["net"])
         self.run.generator.set_state(state["generator"])
         if self.run.plan.runs_foreign_code:

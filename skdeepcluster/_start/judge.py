@@ -1,19 +1,17 @@
 """The label-free judge of partitions: the normalised cut of the samples' neighbour graph."""
 
-import warnings
-from collections.abc import Mapping
-
 import numpy as np
 import scipy.sparse as sp
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from .._data.rows import Rows
+from .._warnings import ignoring
 from .neighbors import neighbor_graph, rows_as_features, some_rows
 
 MAX_ROWS = 10_000  # that start partitions are computed on, and judged
 _K_MEANS_ROWS = 2_000  # of the k-means that training is compared with
-_CLEARLY = 0.1  # of a cluster's edges: a difference in the cut that is no noise
+_CLEARLY = 0.1  # of its edges, on average over the clusters: a difference that is no noise
 
 
 def input_graph(rows: Rows, random_state: np.random.RandomState) -> tuple[np.ndarray, sp.csr_array]:
@@ -69,40 +67,9 @@ def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> 
     return float(n_clusters - kept.sum())
 
 
-def warn_worse(
-    judge: tuple[np.ndarray, sp.csr_array],
-    labels: np.ndarray,
-    before: Mapping[str, np.ndarray],
-    n_clusters: int,
-) -> None:
-    """Warn where training has left clusters that are clearly worse than those before it.
-
-    Parameters
-    ----------
-    judge : tuple of index and graph
-        What :func:`input_graph` returns.
-    labels : int ndarray of shape (n_samples,)
-        The clusters after training.
-    before : mapping of str to int ndarray of shape (n_samples,)
-        Earlier clusters, and what they are called.
-    n_clusters : int
-        Number of clusters.
-    """
-    nodes, graph = judge
-    cut = normalized_cut(graph, labels[nodes], n_clusters)
-    for name, earlier in before.items():
-        least = normalized_cut(graph, earlier[nodes], n_clusters)
-        if cut > least + _CLEARLY * n_clusters:
-            warnings.warn(
-                f"Training ended with clusters that are clearly worse than {name}: they cut the "
-                f"neighbour graph of the samples by {cut:.2f} instead of {least:.2f} (0 is the "
-                f"best, {n_clusters} the worst). Clusters of very different sizes are a common "
-                "reason. Keep the start with init='k-means' and max_epochs=0, or use "
-                "sklearn.cluster.KMeans.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-            return
+def clearly_worse(cut: float, other: float, n_clusters: int) -> bool:
+    """Whether a partition is worse than another by more than noise, judged by normalised cuts."""
+    return cut > other + _CLEARLY * n_clusters
 
 
 def quick_k_means(Z: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
@@ -121,9 +88,8 @@ def quick_k_means(Z: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
     -------
     int ndarray of shape (n,)
     """
-    some = np.random.RandomState(seed).permutation(len(Z))[:_K_MEANS_ROWS]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of duplicated samples
+    some = np.random.RandomState(seed).permutation(len(Z))[: max(_K_MEANS_ROWS, n_clusters)]
+    with ignoring(ConvergenceWarning):  # about duplicated samples
         k_means = KMeans(n_clusters, n_init=3, random_state=seed).fit(Z[some])
     labels: np.ndarray = k_means.predict(Z)
     return labels

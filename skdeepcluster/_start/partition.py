@@ -4,9 +4,9 @@ Fine-tuning an embedding sharpens the clusters it starts from and does not repai
 the start decides. Shared by the estimators; nothing here sees a label.
 """
 
-import warnings
 from collections.abc import Callable
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,9 +20,10 @@ from torch.nn.functional import one_hot
 
 from .._data.rows import INFERENCE_BATCH, Rows
 from .._engine.phases import Run
+from .._warnings import ignoring
 from ..dissimilarities import Dissimilarity
 from ..nn import StudentTAssignment
-from .judge import MAX_ROWS, normalized_cut
+from .judge import MAX_ROWS, clearly_worse, normalized_cut
 from .neighbors import MANY_ROWS, neighbor_graph, rows_as_features, smooth_on_graph, some_rows
 
 _TINY = float(np.finfo(np.float32).tiny)
@@ -64,9 +65,8 @@ def spectral_partition(
         return np.arange(len(rows)) % len(points)  # as many eigenvectors do not exist
     n_neighbors = round(_SPECTRAL_REACH * len(points) ** 0.5)
     graph = neighbor_graph(smooth_on_graph(points, _CONTRACTIONS), n_neighbors)
-    with warnings.catch_warnings():
-        # of a graph in several parts, which is what one hopes for; of duplicates and few rows
-        warnings.simplefilter("ignore")
+    # a graph in several parts, which is what one hopes for; duplicates and few rows
+    with ignoring(Warning):
         found = SpectralClustering(
             n_clusters, affinity="precomputed", random_state=random_state
         ).fit_predict(sp.csr_matrix(graph))
@@ -114,15 +114,22 @@ def start_partition(
 
     if init == "k-means":
         return _layer(best_k_means(Z, n_clusters, random_state).cluster_centers_, run), {}
-    if init == "spectral" or run.judge is None:
-        labels = (
-            spectral_partition(run.rows, n_clusters, random_state)
-            if init == "spectral"
-            else _agreed_partition([Z, *run.others], k_means)
-        )
-        targets = one_hot(torch.from_numpy(labels).long(), n_clusters).float().to(run.rows.device)
-        return _layer(_class_means(Z, labels, n_clusters), run), {"p": targets}
-    nodes, graph = run.judge
+    if init == "spectral":
+        labels = spectral_partition(run.rows, n_clusters, random_state)
+    elif run.judge is None:
+        labels = _agreed_partition([Z, *run.others], k_means)
+    else:
+        labels = _smallest_cut(run, Z, k_means, n_clusters)
+    labels = _do_no_harm(run, Z, labels, n_clusters)
+    targets = one_hot(torch.from_numpy(labels).long(), n_clusters).float().to(run.rows.device)
+    return _layer(_class_means(Z, labels, n_clusters), run), {"p": targets}
+
+
+def _smallest_cut(
+    run: Run, Z: np.ndarray, k_means: Callable[[np.ndarray], np.ndarray], n_clusters: int
+) -> np.ndarray:
+    """The partition of the embeddings, by k-means, that cuts the judge's graph least."""
+    nodes, graph = cast(tuple[np.ndarray, sp.csr_array], run.judge)
     points = Z[nodes]
     candidates = [points, _smooth_directions(points)]
     if run.others:
@@ -130,15 +137,30 @@ def start_partition(
         candidates.append(_smooth_directions(np.hstack([part / _rms(part) for part in beside])))
     partitions = [k_means(features) for features in candidates]
     cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
-    labels = partitions[int(np.argmin(cuts))]
-    assign = _layer(_class_means(points, labels, n_clusters), run)
-    # rows outside the graph take the nearest center
+    return _everywhere(run, Z, partitions[int(np.argmin(cuts))], n_clusters)
+
+
+def _do_no_harm(run: Run, Z: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
+    """k-means on the samples themselves, where the partition is clearly worse than that."""
+    if run.judge is not None and run.simple is not None and n_clusters == run.plan.n_clusters:
+        nodes, graph = run.judge
+        cut = normalized_cut(graph, labels[nodes], n_clusters)
+        if clearly_worse(cut, normalized_cut(graph, run.simple, n_clusters), n_clusters):
+            labels = _everywhere(run, Z, run.simple, n_clusters)
+    if n_clusters == run.plan.n_clusters:  # not in an over-clustered round
+        run.start = labels
+    return labels
+
+
+def _everywhere(run: Run, Z: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Clusters of the judge's nodes as clusters of all rows; others take the nearest center."""
+    nodes, _ = cast(tuple[np.ndarray, sp.csr_array], run.judge)
+    assign = _layer(_class_means(Z[nodes], labels, n_clusters), run)
     with torch.no_grad():
         batches = torch.split(torch.from_numpy(Z).to(run.rows.device), INFERENCE_BATCH)
-        everywhere = torch.cat([assign(z).argmax(dim=1) for z in batches])
-    where = torch.from_numpy(nodes).to(everywhere.device)
-    everywhere[where] = torch.from_numpy(labels).to(everywhere)
-    return assign, {"p": one_hot(everywhere, n_clusters).float()}
+        everywhere = torch.cat([assign(z).argmax(dim=1) for z in batches]).cpu().numpy()
+    everywhere[nodes] = labels
+    return everywhere
 
 
 def best_k_means(
@@ -165,9 +187,8 @@ def best_k_means(
     """
     seed = random_state.randint(np.iinfo(np.int32).max)
     k_means = KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed)
-    with warnings.catch_warnings():
-        # of duplicated samples; fit says so of the labels it ends with
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    # duplicated samples: fit warns about the labels that it ends with
+    with ignoring(ConvergenceWarning):
         if len(features) > MANY_ROWS:
             some = random_state.choice(len(features), MANY_ROWS, replace=False)
             centers = k_means.fit(features[some]).cluster_centers_

@@ -1,6 +1,5 @@
 """What the Displays read from a fitted estimator. All of it is public."""
 
-import warnings
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._data.door import check_X
 from .._sklearn import Interval
+from .._warnings import ignoring
 from ..base import BaseDeepClusterer
 
 COUNT = [Interval(Integral, 1, None, closed="left")]
@@ -41,9 +41,8 @@ def check_samples(estimator: Any, X: Any) -> tuple[BaseDeepClusterer, Any]:
 
 def call(method: Callable[[Any], Any], X: Any) -> np.ndarray:
     """Call ``predict``, ``predict_proba`` or ``transform`` on rows from `check_samples`."""
-    with warnings.catch_warnings():
-        # check_samples has compared the names of the columns; its rows have none
-        warnings.filterwarnings("ignore", "X does not have valid feature names")
+    # check_samples has compared the names of the columns; its rows have none
+    with ignoring(UserWarning, "X does not have valid feature names"):
         return np.asarray(method(X))  # a frame, if the user set transform_output
 
 

@@ -34,7 +34,11 @@ def pack(header: Mapping[str, str], description: Any, tensors: Mapping[str, Tens
     text = json.dumps(description, allow_nan=False)
     metadata = {**header, "description": text, "sha256": checksum(text, tensors)}
     content: bytes = require_safetensors().torch.save(dict(tensors), metadata)
-    return content
+    start = 8 + int.from_bytes(content[:8], "little")
+    # safetensors writes the metadata in any order; sorted, equal content is equal bytes
+    entries = json.dumps(json.loads(content[8:start]), sort_keys=True).encode()
+    entries += b" " * (-len(entries) % 8)  # the arrays begin at a multiple of 8 bytes
+    return len(entries).to_bytes(8, "little") + entries + content[start:]
 
 
 def unpack(content: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from ._encoding import decode, encode, intact, pack, plain, require_safetensors,
 from ._engine.checkpoint import load_module_state
 from ._engine.device import resolve_device, seeded_layers
 from ._engine.model import FittedModel
-from ._engine.plan import RUN_ONLY, Data, Plan
+from ._engine.plan import RUN_ONLY, Data, Plan, is_auto, make_plan
 from ._fit import autoencoder
+from ._sklearn import validate_parameter_constraints
 from ._version import __version__
 from .base import BaseDeepClusterer
 
@@ -37,13 +39,21 @@ _REQUIRED = {
 }
 _OPTIONAL = {"feature_names_in_", "_sklearn_output_config"}
 _KINDS = ("images", "bag of words", "vectors")
+_PACKAGE = __name__.split(".")[0]
 
 
 def _estimators() -> dict[str, type[BaseDeepClusterer]]:
     """The estimators of this package, by name."""
-    package = __name__.split(".")[0]
     found = BaseDeepClusterer.__subclasses__()
-    return {one.__name__: one for one in found if one.__module__.startswith(f"{package}.")}
+    return {one.__name__: one for one in found if _package(one) == _PACKAGE}
+
+
+def _is_kind(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseDeepClusterer)
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.split(".")[0]
 
 
 def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> None:
@@ -116,21 +126,22 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     check_is_fitted(estimator)
     estimator._refuse_changes()
     tensors: dict[str, Tensor] = {}
-    parameters, by_caller = _encode_each(estimator.get_params(deep=False), tensors)
+    parameters, by_caller = _encode_each(estimator.get_params(deep=False), "parameters", tensors)
     plan = estimator._model.plan
-    settings = {n: v for n, v in plan.values.items() if n not in RUN_ONLY}
+    settings = {n: plan.values[n] for n in _names_of_settings(plan, estimator)}
     state = vars(estimator)
     attributes = {name: state[name] for name in sorted(_REQUIRED | _OPTIONAL) if name in state}
     module = copy.deepcopy(estimator.module_).cpu()
     tensors |= {f"{_MODULE}{name}": plain(t, name) for name, t in module.state_dict().items()}
     description = {
         "estimator": type(estimator).__name__,
+        "package": _package(type(estimator)),
         "version": __version__,
         "parameters": parameters,
         "given_by_caller": by_caller,
         "data": encode(dataclasses.asdict(plan.data), "data", tensors),
         "scaler": encode(vars(plan.scaler), "scaler", tensors),
-        "settings": _encode_each(settings, tensors, "settings.")[0],
+        "settings": _encode_each(settings, "settings", tensors)[0],
         "answer_shape": encode(estimator._model.answer_shape, "answer_shape", tensors),
         "attributes": {n: encode(value, n, tensors) for n, value in attributes.items()},
         "frozen": [name for name, p in module.named_parameters() if not p.requires_grad],
@@ -179,6 +190,9 @@ def load_model(
 
     Raises
     ------
+    TypeError
+        If `estimator` is not a class that derives from
+        :class:`skdeepcluster.base.BaseDeepClusterer`.
     ValueError
         If the file is damaged or changed, is none of save_model, or is of a later version of
         skdeepcluster; if `parameters` are not those that it asks for, or give another network.
@@ -219,6 +233,11 @@ def load_model(
     True
     """
     require_safetensors()
+    if estimator is not None and not _is_kind(estimator):
+        raise TypeError(
+            f"estimator={estimator!r} must be a class that derives from BaseDeepClusterer: pass "
+            "the class of the model that was saved."
+        )
     raw = Path(path).read_bytes()
     target = resolve_device(device)
     try:
@@ -256,14 +275,14 @@ def load_model(
 
 
 def _encode_each(
-    values: Mapping[str, Any], tensors: dict[str, Tensor], prefix: str = ""
+    values: Mapping[str, Any], part: str, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The values that are data, encoded, and the types of the others, by name."""
     encoded, others = {}, {}
     for name, value in values.items():
         own: dict[str, Tensor] = {}
         try:
-            encoded[name] = encode(value, f"{prefix}{name}", own)
+            encoded[name] = encode(value, f"{part}.{name}", own)
         except TypeError:
             others[name] = type(value).__name__
         else:
@@ -311,36 +330,74 @@ def _new_estimator(
     asked, known = description["given_by_caller"], description["parameters"]
     if set(given) != set(asked):
         _refuse_parameters(set(given), asked)
-    name = description["estimator"]
-    if kind is None and name not in _estimators():
+    name, package = description["estimator"], description["package"]
+    if kind is None and (package != _PACKAGE or name not in _estimators()):
         raise ValueError(
-            f"it is a {name}, which is not in skdeepcluster: pass load_model its class, as "
-            f"estimator={name}. There are {', '.join(_estimators())}."
+            f"it is a {name} of {package}, which is not in {_PACKAGE}: pass load_model its class, "
+            f"as estimator={name}. Without a class it loads {', '.join(_estimators())}."
         )
     kind = kind or _estimators()[name]
     if kind.__name__ != name:
         raise ValueError(f"it is a {name}, not a {kind.__name__}: pass estimator={name}.")
-    estimator = kind()
-    if unknown := {*known, *asked} - {*estimator.get_params(deep=False)}:
+    if unknown := {*known, *asked} - {*kind._get_param_names()}:
         raise ValueError(
             f"{name} has no parameters {sorted(unknown)}; the file is of skdeepcluster "
             f"{description['version']}, this is {__version__}."
         )
-    estimator.set_params(**{n: decode(v, tensors) for n, v in known.items()}, **given)
+    estimator = kind(**{n: decode(v, tensors) for n, v in known.items()}, **given)
     estimator._validate_params()
     return estimator
 
 
-def _plan(description: Any, tensors: Mapping[str, Tensor], estimator: BaseDeepClusterer) -> Plan:
-    """The settings of the fit; what is not data is as the estimator has it."""
-    given = estimator._given()
-    settings = {n: decode(v, tensors) for n, v in description["settings"].items()}
-    own = {n: v for n, v in settings.items() if n in estimator.get_params(deep=False)}
-    # each "auto" was resolved to a value that the parameter may have
-    type(estimator)(**own)._validate_params()
+def _data(description: Any, tensors: Mapping[str, Tensor]) -> Data:
+    """What the fit knew about its samples; no larger than the prototypes in the file."""
     data = Data(**decode(description["data"], tensors))
+    n, shape, prototypes = data.n_features, data.image_shape, tensors["probe.samples"]
+    _refuse_invalid(
+        {
+            "kind": data.kind in _KINDS and (data.kind == "images") == (shape is not None),
+            "n_samples": _is_int(data.n_samples) and 0 < data.n_samples <= sys.maxsize,
+            "n_features": _is_int(n),
+            "image_shape": shape is None
+            or (isinstance(shape, tuple) and len(shape) == 3 and all(map(_is_int, shape))),
+        }
+    )
+    if prototypes.shape[1:] != data.sample_shape or prototypes.numel() != len(prototypes) * n:
+        raise ValueError(f"{n} features, {shape}, are not those of its prototypes.")
+    return data
+
+
+def _plan(description: Any, tensors: Mapping[str, Tensor], estimator: BaseDeepClusterer) -> Plan:
+    """The plan of the fit: the settings in the file, and what fit makes of the parameters."""
+    given, data = estimator._given(), _data(description, tensors)
     scaler = Scaler(**decode(description["scaler"], tensors))
-    return Plan(data, scaler, given, {**given, **settings})
+    plan = make_plan(data, given, estimator.defaults(data, given), scaler)
+    settings = {n: decode(v, tensors) for n, v in description["settings"].items()}
+    if unknown := settings.keys() - {*_names_of_settings(plan, estimator)}:
+        raise ValueError(f"there are no settings {sorted(unknown)}.")
+    _check_settings(settings, plan, estimator)
+    return plan.replace(**settings)
+
+
+def _names_of_settings(plan: Plan, estimator: BaseDeepClusterer) -> list[str]:
+    """Names of what decided the fit and may differ from the parameters."""
+    given = {n for n in estimator.fixed_parameters if not is_auto(plan.given.get(n))}
+    return [name for name in plan.values if name not in RUN_ONLY | given]
+
+
+def _check_settings(settings: Mapping[str, Any], plan: Plan, estimator: BaseDeepClusterer) -> None:
+    """Refuse settings that these parameters could not have led to."""
+    title = f"{type(estimator).__name__} in the settings"
+    known = BaseDeepClusterer.parameter_constraints | estimator._parameter_constraints
+    validate_parameter_constraints(known, settings, caller_name=title)
+    for name, value in settings.items():
+        expected = plan.values[name]
+        held = not is_auto(value) or is_auto(expected)
+        if name not in plan.given:  # the method chooses it
+            saved: dict[str, Tensor] = {}
+            held = type(value) is type(decode(encode(expected, name, saved), saved))
+        if not held:
+            raise ValueError(f"{name}={value!r} in the settings, where fit has {expected!r}.")
 
 
 def _refuse_parameters(given: set[str], asked: Mapping[str, str]) -> None:
@@ -357,43 +414,46 @@ def _refuse_parameters(given: set[str], asked: Mapping[str, str]) -> None:
 
 
 def _check_attributes(
-    attributes: dict[str, Any], answer_shape: Any, plan: Plan, samples: Tensor
+    attributes: dict[str, Any], answer_shape: Any, plan: Plan, prototypes: Tensor
 ) -> None:
     """Refuse attributes that fit could not have left."""
     names = {*attributes}
     if names - _OPTIONAL != _REQUIRED:
         raise ValueError(f"its attributes are {sorted(names)}.")
-    data, k = plan.data, plan.n_clusters
-    n, shape = data.n_features, data.image_shape
-    # first, as what is in the file bounds what is made of these numbers
-    fits = samples.shape == (k, *(shape or (n,))) and samples.numel() == k * n
-    if type(n) is not int or attributes["n_features_in_"] != n or not fits:
-        raise ValueError(f"{k} clusters of {n} features, {shape}, are not those of its prototypes.")
+    n, shape, k = plan.data.n_features, plan.data.image_shape, plan.n_clusters
+    if len(prototypes) != k:  # first, as what is in the file bounds what is made of this number
+        raise ValueError(f"{k} clusters are not those of its {len(prototypes)} prototypes.")
     centers, labels = attributes["cluster_centers_"], attributes["labels_"]
     history, scaler = attributes["history_"], plan.scaler
     feature_names = attributes.get("feature_names_in_", ["x"] * n)
     config = attributes.get("_sklearn_output_config", {})
     holds = {
-        "kind": data.kind in _KINDS and (data.kind == "images") == (shape is not None),
-        "n_samples": type(data.n_samples) is int and data.n_samples > 0,
-        "image_shape_": shape is None or (isinstance(shape, tuple) and len(shape) == 3),
-        "answer_shape": answer_shape in (shape or (n,), (n,)),
+        "n_features_in_": _is_int(attributes["n_features_in_"])
+        and attributes["n_features_in_"] == n,
+        "answer_shape": answer_shape in (shape or (n,), (n,)) and all(map(_is_int, answer_shape)),
         "labels_": labels.dtype == np.int32 and labels.ndim == 1 and _within(labels, k),
         "cluster_centers_": centers.ndim == 2 and len(centers) == k and _finite(centers),
-        "scaler": scaler.kind in ("global", "standard", "none")
+        "scaler": scaler.kind == plan.scaling != "auto"
         and all(
             part.dtype == np.float64 and part.shape in ((1,), (n,)) and _finite(part)
             for part in (scaler.shift, scaler.factor)
         ),
         "feature_names_in_": len(feature_names) == n and _texts(feature_names),
         "history_": isinstance(history, list) and all(isinstance(row, dict) for row in history),
-        "n_iter_": attributes["n_iter_"] == len(history),
+        "n_iter_": _is_int(attributes["n_iter_"]) and attributes["n_iter_"] == len(history),
         "converged_": isinstance(attributes["converged_"], bool),
         "_sklearn_output_config": isinstance(config, dict) and _texts(config.values()),
     }
-    for name, held in holds.items():
-        if not held:
-            raise ValueError(f"invalid {name}.")
+    _refuse_invalid(holds)
+
+
+def _refuse_invalid(holds: Mapping[str, bool]) -> None:
+    if invalid := [name for name, held in holds.items() if not held]:
+        raise ValueError(f"invalid {', '.join(invalid)}.")
+
+
+def _is_int(value: Any) -> bool:
+    return type(value) is int  # no bool
 
 
 def _texts(values: Iterable[Any]) -> bool:

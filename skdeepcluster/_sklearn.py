@@ -5,7 +5,13 @@ from typing import Any, TypeVar, cast
 
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, _fit_context
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+    validate_params,
+)
 
 __all__ = [
     "ClassNamePrefixFeaturesOutMixin",
@@ -13,6 +19,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "check_matplotlib_support",
+    "validate_parameter_constraints",
     "validate_params",
     "with_valid_parameters",
 ]

@@ -293,11 +293,12 @@ def test_a_pipeline_is_its_last_step_on_what_the_others_give(texts):
 class Outside(BaseDeepClusterer):
     """A method of another package, which has only what is public: no network, no training."""
 
+    module_, image_shape_ = torch.nn.Identity(), None  # properties of the base class
+
     def fit(self, X, y=None):
         X = validate_data(self, X)
         k_means = KMeans(2, n_init=1, random_state=0).fit(X)
         self.cluster_centers_, self.labels_ = k_means.cluster_centers_, k_means.labels_
-        self.module_, self.image_shape_ = torch.nn.Identity(), None
         self.history_ = [{"phase": "k-means", "epoch": 1, "inertia": k_means.inertia_}]
         return self
 

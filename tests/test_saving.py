@@ -4,10 +4,12 @@ import contextlib
 import copy
 import json
 import random
+import re
 import subprocess
 import sys
 import warnings
-from typing import NamedTuple
+from numbers import Real
+from typing import ClassVar, NamedTuple
 
 import joblib
 import numpy as np
@@ -35,7 +37,17 @@ from skdeepcluster import (
     load_model,
     save_model,
 )
+from skdeepcluster.base import (
+    BaseDeepClusterer,
+    Interval,
+    Phase,
+    Step,
+    start_partition,
+    start_phases,
+)
 from skdeepcluster.dissimilarities import names
+from skdeepcluster.functional import reconstruction_error, squared_distances
+from skdeepcluster.nn import ClusteringAutoencoder, StudentTAssignment
 
 X = digits()[0]
 _PARAMS = {"toroidal": {"period": [20.0] * 63 + [None]}, "minkowski": {"p": 4}}
@@ -84,7 +96,7 @@ def path(tmp_path):
 
 def given(model):
     """What the caller has to pass again of the models here."""
-    architecture = model.get_params()["architecture"]
+    architecture = model.get_params().get("architecture")
     own = architecture is None or isinstance(architecture, str)
     return {} if own else {"architecture": architecture}
 
@@ -113,8 +125,18 @@ def assert_same(model, other):
     for name, value in vars(model).items():
         if isinstance(value, np.ndarray):
             np.testing.assert_array_equal(value, vars(other)[name], strict=True, err_msg=name)
-        elif name != "module_":
+        elif name != "_model":
             assert repr(value) == repr(vars(other)[name]), name  # nan too, and array or list
+    left, right = model._model, other._model
+    assert left.answer_shape == right.answer_shape
+    assert left.plan.data == right.plan.data
+    assert vars(left.plan.scaler).keys() == vars(right.plan.scaler).keys()
+    for name, value in vars(left.plan.scaler).items():
+        np.testing.assert_array_equal(value, vars(right.plan.scaler)[name], strict=True)
+    for name in ("values", "given"):
+        assert repr(getattr(left.plan, name)) == repr(getattr(right.plan, name)), name
+    assert repr(model.settings_) == repr(other.settings_)
+    assert model.image_shape_ == other.image_shape_
     left, right = model.module_.state_dict(), other.module_.state_dict()
     assert left.keys() == right.keys()
     assert all(torch.equal(value, right[name]) for name, value in left.items())
@@ -137,7 +159,7 @@ def test_round_trip(name, fitted, path):
 
 
 def test_every_estimator_can_be_saved():
-    assert {*_saving._ESTIMATORS.values()} == {*ESTIMATORS}
+    assert {*_saving._estimators().values()} == {*ESTIMATORS}
 
 
 @each_small
@@ -273,7 +295,7 @@ def test_another_process_answers_alike(fitted, tmp_path):
 def test_from_a_gpu_and_back(name, path):
     model = clone(SMALL[name]).set_params(device="cuda", random_state=0, max_epochs=1).fit(X)
     loaded = round_trip(model, path)
-    assert loaded._device == torch.device("cpu")
+    assert loaded._model.device == torch.device("cpu")
     np.testing.assert_allclose(loaded.transform(X), model.transform(X), rtol=1e-3, atol=1e-3)
     again = load_model(path, device="cuda")
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
@@ -281,7 +303,7 @@ def test_from_a_gpu_and_back(name, path):
 
 def test_the_network_is_put_where_it_is_asked_for(fitted, path):
     save_model(fitted("DCEC"), path)
-    assert load_model(path, device=torch.device("cpu"))._device == torch.device("cpu")
+    assert load_model(path, device=torch.device("cpu"))._model.device == torch.device("cpu")
     with pytest.raises(ValueError, match="device='nowhere' cannot be used here"):
         load_model(path, device="nowhere")
 
@@ -293,6 +315,19 @@ def test_random_generators_and_the_model_are_left_alone(fitted, path):
     assert torch.equal(torch.get_rng_state(), kept[0])
     np.testing.assert_array_equal(np.random.get_state()[1], kept[1])
     assert_same(model, before)
+
+
+@each_small
+def test_the_same_model_is_the_same_file(name, fitted, path):
+    contents = set()
+    for model in [fitted(name)] * 5 + [copy.deepcopy(fitted(name))]:
+        save_model(model, path)
+        contents.add(path.read_bytes())
+    save_model(load_model(path), path)
+    assert contents == {path.read_bytes()}
+    start = 8 + int.from_bytes(path.read_bytes()[:8], "little")
+    assert start % 8 == 0  # the arrays are aligned
+    assert {*safetensors.torch.load_file(path)} == {*safetensors.torch.load(path.read_bytes())}
 
 
 # ---------------------------------------------------------------- what only the caller has
@@ -377,6 +412,114 @@ def test_state_that_is_no_tensor_is_refused(path):
         save_model(model, path)
 
 
+# ---------------------------------------------------------------- classes of the caller
+
+
+class MyDCEC(DCEC):
+    """One of ours with another objective."""
+
+    @staticmethod
+    def sample_loss(plan, module, x, z, q):
+        return 2 * DCEC.sample_loss(plan, module, x, z, q)
+
+
+class DeepKMeans(BaseDeepClusterer):
+    """A method of the caller: k-means in an embedding that is trained with it."""
+
+    parameter_constraints: ClassVar = {
+        "compactness": [Interval(Real, 0, None, closed="left")],
+        "data": [dict, None],
+    }
+
+    def __init__(self, n_clusters, *, compactness=0.1, init="graph", data=None, random_state=None):
+        self.n_clusters = n_clusters
+        self.compactness = compactness
+        self.init = init
+        self.data = data
+        self.random_state = random_state
+
+    @classmethod
+    def defaults(cls, data, given):
+        chosen = {"pretrain_epochs": 2, "max_epochs": 1, "n_components": 4, "hidden_units": (32,)}
+        # of no parameter: data, and a function, which is none
+        own = {"sharpness": 2.0, "error": reconstruction_error, "augmentation": torch.clone}
+        return super().defaults(data, given) | chosen | own
+
+    @staticmethod
+    def make_module(plan, encoder, decoder):
+        assign = StudentTAssignment(plan.n_clusters, plan.n_components)
+        return ClusteringAutoencoder(encoder, decoder, assign)
+
+    @staticmethod
+    def make_phases(plan):
+        def start(run):
+            run.module.assign, targets = start_partition(run, plan.n_clusters, plan.init)
+            return targets
+
+        steps = (Step("joint", _joint, trains=("encoder", "decoder", "assign")),)
+        cluster = Phase("cluster", plan.max_epochs, steps, plan.learning_rate, setup=start)
+        return *start_phases(plan), cluster
+
+    @staticmethod
+    def sample_loss(plan, module, x, z, q):
+        to_own = squared_distances(z, module.assign.centers).min(dim=1).values
+        return plan.compactness * plan.sharpness * to_own + plan.error(module.decoder(z), x)
+
+
+def _joint(module, batch):
+    plan, z = batch.plan, module.encoder(batch.augment(batch.x))
+    to_own = squared_distances(z, module.assign.centers).min(dim=1).values
+    error = plan.error(module.decoder(z), batch.x)
+    return {"compactness": plan.compactness * to_own.mean(), "reconstruction": error.mean()}
+
+
+SHORT = {"init": "graph", "pretrain_epochs": 2, "max_epochs": 1, "n_init": 1, "random_state": 0}
+OWN = {
+    "MyDCEC": lambda: MyDCEC(4, **SHORT),
+    "DeepKMeans": lambda: DeepKMeans(4, data={"n_samples": np.arange(3)}, random_state=0),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_classes_of_the_caller(name, path):
+    model = fit(OWN[name]())
+    own = type(model)
+    loaded = round_trip(model, path, estimator=own)
+    assert_same(model, loaded)
+    for one in (model, loaded):
+        fit(one.set_params(random_state=1))
+    assert_same(model, loaded)
+    begins = f"^{re.escape(str(path))} cannot be loaded: it is a {name}"
+    with pytest.raises(ValueError, match=rf"{begins} of test_saving, .* as estimator={name}\. "):
+        load_model(path)
+    for wrong in (DCEC, MyDCEC, DeepKMeans):
+        if wrong is not own:
+            refused = rf"{begins}, not a {wrong.__name__}: pass estimator={name}\.$"
+            with pytest.raises(ValueError, match=refused):
+                load_model(path, estimator=wrong)
+
+
+def test_a_class_with_the_name_of_another(fitted, path):
+    """A name alone says nothing: the network and the settings must be those of the class."""
+    mine = type("DCEC", (MyDCEC,), {"__module__": "mine"})
+    model = fit(mine(4, **SHORT))
+    assert_same(model, round_trip(model, path, estimator=mine))
+    with pytest.raises(ValueError, match="it is a DCEC of mine, which is not in skdeepcluster"):
+        load_model(path)
+    other = type("DCEC", (DeepKMeans,), {})
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} cannot be loaded: DCEC has no"):
+        load_model(path, estimator=other)
+    save_model(fitted("DCEC"), path)
+    assert_same(fitted("DCEC"), load_model(path, estimator=DCEC))
+
+
+@pytest.mark.parametrize("wrong", [KMeans, DCEC(), "DCEC", BaseDeepClusterer.fit])
+def test_what_is_no_class_of_an_estimator(wrong, fitted, path):
+    save_model(fitted("DCEC"), path)
+    with pytest.raises(TypeError, match="must be a class that derives from BaseDeepClusterer"):
+        load_model(path, estimator=wrong)
+
+
 # ---------------------------------------------------------------- what is not saved
 
 
@@ -384,14 +527,12 @@ def test_what_cannot_be_saved(fitted, path):
     with pytest.raises(NotFittedError):
         save_model(DCEC(), path)
     pipeline = make_pipeline(fitted("DCEC"))
-    with pytest.raises(TypeError, match=r"DMAE, DualAESpectral, not Pipeline\..*pipeline\[-1\]"):
+    with pytest.raises(TypeError, match=r"DMAE, DualAES.*, not Pipeline\..*pipeline\[-1\]"):
         save_model(pipeline, path)
     save_model(pipeline[-1], path)
-
-    class Mine(DCEC):
-        pass
-
-    for stranger in (Mine().fit, KMeans(), DCEC, None):
+    with pytest.raises(NotFittedError):
+        save_model(MyDCEC(), path)
+    for stranger in (MyDCEC().fit, KMeans(), DCEC, MyDCEC, None):
         with pytest.raises(TypeError, match="save_model takes a fitted"):
             save_model(stranger, path)
 
@@ -403,7 +544,7 @@ def test_parameters_that_no_longer_fit_the_network(fitted, path):
     ):
         save_model(model, path)
     model.set_params(n_clusters=4, init=None)  # styles would be of any length
-    with pytest.raises(ValueError, match=r"answers otherwise .* leave its parameters"):
+    with pytest.raises(ValueError, match="init=None but the estimator was fitted with 'graph'"):
         save_model(model, path)
     assert not path.exists()
     model.set_params(init="graph", gradient_penalty=5)
@@ -472,11 +613,14 @@ def test_foreign_and_later_files(fitted, path):
             load_model(path)
     save_model(fitted("DCEC"), path)
     tensors, metadata, description = unpack(path)
-    pack(path, tensors, metadata | {"format_version": "2"}, description)
-    with pytest.raises(ValueError, match=r"format version 2; skdeepcluster .* reads 1\. Load it"):
-        load_model(path)
+    earlier = {name: description[name] for name in ("estimator", "version", "parameters")}
+    for version, content in (("1", earlier), ("1", description), ("3", description)):
+        pack(path, tensors, metadata | {"format_version": version}, content)
+        message = rf"format version {version}; skdeepcluster .* reads only 2\. Load it with the ver"
+        with pytest.raises(ValueError, match=f"^{re.escape(str(path))} has {message}"):
+            load_model(path)
     pack(path, tensors, metadata, description | {"estimator": "os.system"})
-    with pytest.raises(ValueError, match=r"it is a os\.system; there are DCCS, DCEC"):
+    with pytest.raises(ValueError, match=r"it is a os\.system of .*it loads DCCS, DCEC"):
         load_model(path)
 
 
@@ -503,21 +647,28 @@ def test_parameters_of_another_version(fitted, path):
 def test_absurd_sizes_take_no_memory(name, fitted, path):
     save_model(fitted(name), path)
     tensors, metadata, description = unpack(path)
-    parts = {part: description[part] for part in ("parameters", "attributes")}
+    shape = {"tuple": [1, 10**7, 10**7]}
     for part, change in (
         ("parameters", {"n_clusters": 10**13}),
         ("parameters", {"n_components": 10**13}),
         ("parameters", {"hidden_units": [10**7, 10**7]}),
         ("parameters", {"n_clusters": 10**30}),
         ("attributes", {"n_features_in_": 10**13}),
-        ("attributes", {"image_shape_": {"tuple": [1, 10**7, 10**7]}}),
-        ("attributes", {"n_features_in_": 10**13, "image_shape_": {"tuple": [1, 8, 8]}}),
+        ("settings", {"n_components": 10**13}),
+        ("settings", {"hidden_units": [10**7, 10**7]}),
+        ("data", {"n_features": 10**13}),
+        ("data", {"n_samples": 10**30}),
+        ("data", {"kind": "images", "image_shape": shape}),
+        ("data", {"kind": "images", "image_shape": shape, "n_features": 10**14}),
+        ("data", {"n_features": 10**13, "kind": "images", "image_shape": {"tuple": [1, 8, 8]}}),
     ):
-        if name == "DMM-manhattan" and "n_clusters" not in change and part == "parameters":
+        if name == "DMM-manhattan" and {"n_components", "hidden_units"} & change.keys():
             continue  # there is no network to build
         if name == "DCEC-factory" and "hidden_units" in change:
             continue
-        pack(path, tensors, metadata, description | {part: parts[part] | change})
+        forged = copy.deepcopy(description)
+        (forged[part]["dict"] if part == "data" else forged[part]).update(change)
+        pack(path, tensors, metadata, forged)
         with pytest.raises(ValueError, match="cannot be loaded") as raised:
             load_model(path, **given(fitted(name)))
         assert "emory" not in str(raised.value)
@@ -533,6 +684,114 @@ def test_deeply_nested_descriptions(fitted, path):
     header = ('{"__metadata__":' + "[" * 10**5 + "]" * 10**5 + "}").encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(ValueError, match="no safetensors file"):
+        load_model(path)
+
+
+NO_SETTINGS = {
+    "a number that is none": {"max_epochs": "many"},
+    "not in the range": {"gamma": -1.0},
+    "a choice that there is not": {"init": "os.system"},
+    "still auto": {"learning_rate": "auto"},
+    "not of its kind": {"overcluster_epochs": [1]},
+    "no kind": {"overcluster_epochs": None},
+    "truth": {"overcluster_epochs": True},
+    "an array": {"batch_size": {"array": "labels_"}},
+    "an array that is not there": {"tol": {"array": "nowhere"}},
+    "another scaling": {"scaling": "none"},
+    "no setting": {"n_dreams": 2},
+    "of the run": {"device": "cpu"},
+    "a parameter, again": {"n_clusters": 4},
+    "a parameter, otherwise": {"n_clusters": 5},
+    "a network": {"architecture": "conv"},
+    "no architecture": {"architecture": None},
+}
+NO_DATA = {
+    "kind": {"kind": "os.system"},
+    "a kind that is a list": {"kind": ["vectors"]},
+    "images without a shape": {"kind": "images"},
+    "a shape without images": {"image_shape": {"tuple": [1, 8, 8]}},
+    "another shape": {"kind": "images", "image_shape": {"tuple": [1, 4, 16]}},
+    "flat shape": {"kind": "images", "image_shape": {"tuple": [64]}},
+    "a shape of numbers": {"kind": "images", "image_shape": {"tuple": [1.0, 8.0, 8.0]}},
+    "a shape of truths": {"kind": "images", "image_shape": {"tuple": [True, 8, 8]}},
+    "a list as shape": {"kind": "images", "image_shape": [1, 8, 8]},
+    "text as shape": {"kind": "images", "image_shape": "188"},
+    "other features": {"n_features": 63},
+    "features with a point": {"n_features": 64.0},
+    "no features": {"n_features": 0},
+    "fewer than none": {"n_features": -64},
+    "no samples": {"n_samples": 0},
+    "samples with a point": {"n_samples": 82.0},
+    "a sample": {"n_samples": True},
+    "text": {"n_samples": "82"},
+    "endless": {"n_samples": {"float": "inf"}},
+    "unknown": {"n_dreams": 2},
+}
+NO_SCALER = {
+    "another kind": {"kind": "standard"},
+    "no kind": {"kind": "os.system"},
+    "auto": {"kind": "auto"},
+    "a number": {"shift": 1.0},
+    "whole numbers": {"factor": {"array": "labels_"}},
+    "another size": {"factor": {"array": "cluster_centers_"}},
+    "not there": {"factor": {"array": "nowhere"}},
+    "nothing": {"shift": None},
+    "unknown": {"n_dreams": 2},
+}
+FORGED = {
+    f"{part}: {why}": (part, change)
+    for part, changes in (("settings", NO_SETTINGS), ("data", NO_DATA), ("scaler", NO_SCALER))
+    for why, change in changes.items()
+}
+FORGED |= {
+    f"answer_shape: {value}": ("answer_shape", value)
+    for value in (None, "64", [64], {"tuple": [63]}, {"tuple": [64.0]}, {"tuple": [1, 8, 8]})
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_forged_settings_are_refused(case, fitted, path):
+    """Of vectors with 64 features, scaled by "global"."""
+    part, change = FORGED[case]
+    save_model(fitted("DCEC"), path)
+    tensors, metadata, description = unpack(path)
+    assert description["data"]["dict"]["kind"] == "vectors"
+    assert description["scaler"]["dict"]["kind"] == "global"
+    if part == "answer_shape":
+        description[part] = change
+    else:
+        (description[part] if part == "settings" else description[part]["dict"]).update(change)
+    pack(path, tensors, metadata, description)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} cannot be loaded: "):
+        load_model(path)
+
+
+@pytest.mark.parametrize("part", ["data", "scaler", "settings", "answer_shape", "package"])
+def test_a_part_that_is_missing_or_something_else(part, fitted, path):
+    save_model(fitted("DCEC"), path)
+    tensors, metadata, description = unpack(path)
+    rest = {name: value for name, value in description.items() if name != part}
+    changed = [description | {part: value} for value in (None, 1, [], "x", {"list": []})]
+    for forged in [rest, *changed]:
+        pack(path, tensors, metadata, forged)
+        with pytest.raises(ValueError, match=f"^{re.escape(str(path))} cannot be loaded: "):
+            load_model(path)
+
+
+def test_settings_of_before_there_was_such_a_parameter(fitted, path):
+    save_model(fitted("DCEC"), path)
+    tensors, metadata, description = unpack(path)
+    del description["settings"]["tol"], description["parameters"]["tol"]
+    pack(path, tensors, metadata, description)
+    assert_same(fitted("DCEC"), load_model(path))
+
+
+def test_unknown_settings_are_named(fitted, path):
+    save_model(fitted("DCEC"), path)
+    tensors, metadata, description = unpack(path)
+    description["settings"]["n_dreams"] = description["settings"]["device"] = 2
+    pack(path, tensors, metadata, description)
+    with pytest.raises(ValueError, match=r"there are no settings \['device', 'n_dreams'\]"):
         load_model(path)
 
 
@@ -635,6 +894,7 @@ def watch():
 
 
 FUZZED = ["DCEC", "DMM-toroidal", "DualAESpectral", "DCCS"]
+FIT_PARTS = ["data", "scaler", "settings", "answer_shape"]
 
 
 @pytest.mark.parametrize("name", FUZZED)
@@ -678,6 +938,34 @@ def test_forged_files_are_refused_or_a_model(name, fitted, path, watch):
             refused += "cannot be loaded" in str(error)
     assert watch.seen == []
     assert refused >= 30
+
+
+@pytest.mark.parametrize("name", [*FUZZED, *OWN])
+def test_forged_settings_are_refused_or_a_model(name, fitted, path, watch):
+    """As above, in the parts that say what the fit did."""
+    model = fit(OWN[name]()) if name in OWN else fitted(name)
+    save_model(model, path)
+    original = unpack(path)
+    load_model(path, estimator=type(model))
+    rng = random.Random(name)
+    refused = 0
+    for turn in range(60):
+        tensors, metadata, description = copy.deepcopy(original)
+        part = FIT_PARTS[turn % len(FIT_PARTS)]
+        forged = {part: description.pop(part)}
+        change_description(forged, rng)
+        pack(path, tensors, metadata, description | forged)
+        try:
+            with watch():
+                loaded = load_model(path, estimator=type(model))
+                labels = loaded.predict(X)
+            np.testing.assert_array_equal(labels, model.predict(X))
+            assert isinstance(loaded.score(X), float)
+        except ValueError as error:
+            assert str(error).startswith(f"{path} cannot be loaded: ")  # noqa: PT017
+            refused += 1
+    assert watch.seen == []
+    assert refused >= 40
 
 
 def test_a_folder_that_is_not_there(tmp_path):

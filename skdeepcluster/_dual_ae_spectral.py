@@ -241,7 +241,8 @@ class DualAESpectral(BaseDeepClusterer):
         One row for each epoch of the start that was kept and of the last phase: "phase",
         "epoch", the mean of each weighted loss, "label_change" (share of the labels) and
         "cluster_sizes" (numbered as in ``labels_``). The last two are nan and None in an epoch
-        that does not check the labels. "collapsed" is there if a collapse ended training.
+        that does not check the labels. "collapsed" is there if a collapse
+        ended training, "taken_back" if fit took the last phase back.
         ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int

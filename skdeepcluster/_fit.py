@@ -258,6 +258,7 @@ class Fit:
         after, before = self.processes.of_all((cut(_labels(run)), cut(labels)))[0]
         if clearly_worse(after, before, n_clusters):
             run.module.load_state_dict(state)
+            trainer.converged, trainer.history[-1]["taken_back"] = False, True
             what = "the last phase was taken back"
         elif run.start is not None and clearly_worse(after, cut(run.start), n_clusters):
             before = cut(run.start)

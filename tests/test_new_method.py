@@ -17,6 +17,7 @@ from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import check_estimator
+from test_architecture import BY_FILE, own, room
 from test_documentation import listed
 
 import skdeepcluster
@@ -173,6 +174,17 @@ def test_the_page_names_every_field_and_hook():
             assert re.search(rf"``[^`]*\b{name}\b[^`]*``", PAGE), f"{kind.__name__}.{name}"
     for name in sorted(name for name in vars(Method) if not name.startswith("_")):
         assert name in PAGE, name
+
+
+def test_arrows_go_down_the_table_of_rooms():
+    table = re.split(r"^=+ =+$", (DEVELOPERS / "architecture.rst").read_text(), flags=re.M)[1]
+    rooms = re.findall(r"^``(\w+)``", table, re.M)
+    assert set(rooms) == {room(file) for file in BY_FILE} - {"__init__", "_version"}
+    floor = {name: rooms.index(name) for name in rooms}
+    for file, path in BY_FILE.items():
+        if room(file) in floor:
+            targets = {room(one) for one in own(path)} & floor.keys() - {room(file)}
+            assert [t for t in targets if floor[t] < floor[room(file)]] == [], file
 
 
 def resolves(dotted):

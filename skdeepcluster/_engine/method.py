@@ -60,7 +60,8 @@ class Method(ABC):
         Parameters that a fitted network depends on, which ``warm_start`` cannot change.
     not_in_pretraining : frozenset of str
         Parameters that phases marked `cached` do not depend on, so that ``memory`` may share
-        them. A name that is missing costs time, and never gives a wrong result.
+        them. A name that is missing costs time. A name that the phases do depend on gives wrong
+        results.
     start_decides : bool
         Whether the phases before the last already decide the clusters.
     augmentations : mapping of str to callable

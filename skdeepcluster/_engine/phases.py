@@ -99,7 +99,7 @@ class Batch:
 
     Attributes
     ----------
-    x : tensor of shape (b, *sample_shape)
+    x : tensor of shape (b, ...)
         Scaled samples.
     targets : mapping of str to tensor of shape (b, ...)
         The run's constants and what the phase's `refresh` returned, for these samples.

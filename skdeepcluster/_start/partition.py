@@ -90,8 +90,8 @@ def start_partition(
     n_clusters : int
         Number of centers.
     init : {"overclustered", "graph", "k-means", "spectral"}
-        "k-means" is :func:`best_k_means` on the embedding, as in the paper. "spectral" is
-        :func:`spectral_partition`. The others also take k-means on the directions of the smoothed
+        "k-means" is the best of 20 runs on the embedding, as in the paper. "spectral" is spectral
+        clustering of the samples. The others also take k-means on the directions of the smoothed
         embedding, and of the embeddings of the run's `others` and this side by side, and keep the
         partition with the smallest normalised cut of the judge. Starts err apart: what one
         embedding joins, another keeps separate.

@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
+from skdeepcluster._engine.device import resolve_device
 
 # estimator -> the parameters that make its budget small
 BUDGETS = {
@@ -102,6 +103,13 @@ def encoder_width(model):
 def embedding_width(model):
     """Columns that transform answers."""
     return model.n_clusters if isinstance(model, DualAESpectral) else encoder_width(model)
+
+
+def plan_of(estimator, X):
+    """What a fit to these samples would do."""
+    given = estimator._given()
+    X, image_shape, _ = estimator._admit(X, again=False)
+    return estimator._make_plan(X, image_shape, given, resolve_device(given["device"]), again=False)
 
 
 def _instances(variants):

@@ -439,8 +439,13 @@ class DMAE(BaseDeepClusterer):
         return scaler if plan.centered else dataclasses.replace(scaler, shift=np.zeros(1))
 
     @staticmethod
+    def encoder_width(plan: Plan) -> int:
+        # without a network the embedding is the samples, whatever n_components says
+        return int(plan.data.n_features if plan.architecture is None else plan.n_components)
+
+    @staticmethod
     def make_module(plan: Plan, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        return ClusteringAutoencoder(encoder, decoder, _mixture_of(plan, plan.n_components))
+        return ClusteringAutoencoder(encoder, decoder, _mixture_of(plan, DMAE.encoder_width(plan)))
 
     @staticmethod
     def make_phases(plan: Plan) -> tuple[Phase, ...]:
@@ -802,7 +807,8 @@ def _first_turn(plan: Plan, X: Any) -> np.ndarray:
 
     A multiple of half a period: 0 for hours, -180 for longitudes.
     """
-    period = np.asarray(dict(plan.dissimilarity_params or {}).get("period", 0.0), dtype=float)
+    params = resolve("toroidal", dict(plan.dissimilarity_params or {})).params  # refuses wrong ones
+    period = np.asarray(params["period"], dtype=float)
     if period.shape not in ((), (X.shape[1],)):
         return np.zeros(1)  # the formula refuses it
     least = X.min(axis=0).toarray().ravel() if issparse(X) else X.min(axis=0)

@@ -441,7 +441,7 @@ class DMAE(BaseDeepClusterer):
 
     @staticmethod
     def encoder_width(plan: Plan) -> int:
-        # without a network the samples are their own embedding
+        # without a network the embedding is the samples, whatever n_components says
         return int(plan.data.n_features if plan.architecture is None else plan.n_components)
 
     @staticmethod
@@ -808,7 +808,8 @@ def _first_turn(plan: Plan, X: Any) -> np.ndarray:
 
     A multiple of half a period: 0 for hours, -180 for longitudes.
     """
-    period = np.asarray(dict(plan.dissimilarity_params or {}).get("period", 0.0), dtype=float)
+    params = resolve("toroidal", dict(plan.dissimilarity_params or {})).params  # refuses wrong ones
+    period = np.asarray(params["period"], dtype=float)
     if period.shape not in ((), (X.shape[1],)):
         return np.zeros(1)  # the formula refuses it
     least = X.min(axis=0).toarray().ravel() if issparse(X) else X.min(axis=0)

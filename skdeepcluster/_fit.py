@@ -27,7 +27,6 @@ from ._engine.processes import LAUNCHED, Processes
 from ._engine.progress import Progress
 from ._engine.trainer import InterruptedTraining, Trainer
 from ._start.judge import clearly_worse, input_graph, normalized_cut, quick_k_means
-from ._start.neighbors import rows_as_features
 from .nn import StudentTAssignment
 
 
@@ -124,8 +123,8 @@ class Fit:
         self.judge: tuple[np.ndarray, csr_array] | None = None
         self.simple: np.ndarray | None = None
         if self.judged:
-            self.judge = input_graph(self.rows, np.random.RandomState(seed))
-            samples = rows_as_features(self.rows, self.judge[0], np.random.RandomState(seed))
+            nodes, graph, samples = input_graph(self.rows, np.random.RandomState(seed))
+            self.judge = nodes, graph
             self.simple = quick_k_means(samples, self.plan.n_clusters, seed)
         self.constants = self.method.constants(self.plan, self.rows, np.random.RandomState(seed))
 
@@ -142,7 +141,7 @@ class Fit:
     def _foreign_code(self, seed: int) -> Iterator[None]:
         """Seed torch's global generator for networks and functions of the user, then restore it."""
         with contextlib.ExitStack() as stack:
-            if self.plan.runs_foreign_code:
+            if self.method.runs_foreign_code(self.plan):
                 stack.enter_context(local_torch_seed(seed, self.rows.device))
             yield
 
@@ -164,6 +163,7 @@ class Fit:
             simple=self.simple,
             constants=self.constants,
             processes=self.processes,
+            foreign_code=self.method.runs_foreign_code(self.plan),
         )
         augment = self.method.make_augmentation(self.plan)
         trainer = Trainer(run, augment, self.callbacks, progress, checkpoint=kept, name=name)

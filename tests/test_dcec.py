@@ -17,8 +17,9 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCEC, _dcec, base
-from skdeepcluster._engine import trainer
+from skdeepcluster import DCEC
+from skdeepcluster._engine import method, trainer
+from skdeepcluster._start import pretraining
 from skdeepcluster.augment import random_masking
 from skdeepcluster.metrics import clustering_accuracy
 
@@ -61,6 +62,14 @@ class Watch(Callback):
     def on_epoch_end(self, net, **kwargs):
         if net.phase.name == self.phase:
             self.ended.append(copy.deepcopy(net.module_))
+
+
+class RestingEncoder(Callback):
+    """Keeps the encoder as it is in the clustering phase."""
+
+    def on_grad_computed(self, net, **kwargs):
+        if net.phase.name == "cluster":
+            net.module_.encoder.zero_grad()
 
 
 def numpy_assignment(Z, centers):
@@ -111,9 +120,14 @@ def test_zero_gamma_without_a_moving_embedding_keeps_the_start():
     np.testing.assert_array_equal(model.cluster_centers_, start.cluster_centers_)
     assert all(row["clustering"] == 0 for row in model.history_ if row["phase"] == "cluster")
     assert all(torch.equal(m.assign.centers, watch.begun[0].assign.centers) for m in watch.ended)
-    still = dcec(gamma=0.0, reconstruction_weight=0.0).fit(X)
+    still = dcec(gamma=0.0, callbacks=[RestingEncoder()]).fit(X)
     np.testing.assert_array_equal(still.labels_, start.labels_)
     np.testing.assert_array_equal(still.transform(X), start.transform(X))
+
+
+def test_no_weight_at_all_is_refused():
+    with pytest.raises(ValueError, match=r"gamma=0.*reconstruction_weight=0.*nothing to minimise"):
+        dcec(gamma=0.0, reconstruction_weight=0.0).fit(digits()[0])
 
 
 # ---------------------------------------------------------------- the clustering phase
@@ -162,8 +176,9 @@ def test_score_is_minus_the_objective(weights):
     X, _ = digits()
     gamma, reconstruction_weight = weights
     model = dcec(
-        gamma=gamma, reconstruction_weight=reconstruction_weight, scaling="none", augmentation=None
-    ).fit(X)
+        gamma=gamma, reconstruction_weight=reconstruction_weight, scaling="none",
+        augmentation=None, pretrain_epochs=20,
+    ).fit(X)  # fmt: skip
     q = model.predict_proba(X)
     p = numpy_target(q)
     error = np.square(model.inverse_transform(model.transform(X)) - X).mean()
@@ -462,7 +477,7 @@ def test_masking_is_for_pretraining_and_the_default_for_bags_of_words(monkeypatc
         masked.append(len(x))
         return masking(x, generator)
 
-    monkeypatch.setattr(base, "random_masking", spy)
+    monkeypatch.setattr(pretraining, "random_masking", spy)
     words = np.eye(40, dtype=np.float32)[np.random.default_rng(0).integers(40, size=82)]
     for X, augmentation, is_masked in [
         (words, "auto", True),
@@ -571,8 +586,8 @@ def test_starts_are_many_and_the_last_phase_is_one():
 
 def test_auto_budgets_are_numbers_of_updates(monkeypatch):
     X, _ = digits()
-    monkeypatch.setattr(base, "PRETRAIN_UPDATES", 50)
-    monkeypatch.setattr(_dcec, "_CLUSTER_UPDATES", 31)
+    monkeypatch.setattr(method, "PRETRAIN_UPDATES", 50)
+    monkeypatch.setattr(method, "CLUSTER_UPDATES", 31)
     parameters = {"pretrain_epochs": "auto", "max_epochs": "auto", "tol": 0.0}
     model = dcec(**parameters).fit(X)
     phases = [row["phase"] for row in model.history_]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from _instances import plan_of
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cluster import KMeans
@@ -11,7 +12,7 @@ from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
-from skdeepcluster import DCEC, base
+from skdeepcluster import DCEC, _fit
 from skdeepcluster._data.kind import data_kind
 from skdeepcluster._data.rows import Rows
 from skdeepcluster._data.scaling import Scaler
@@ -38,8 +39,8 @@ def run_on(X, n_clusters=3):
     rows = Rows(X, Scaler.fit(X, "none", images=False), None, torch.device("cpu"), resident=True)
     assign = StudentTAssignment(n_clusters, X.shape[1])
     module = ClusteringAutoencoder(nn.Identity(), nn.Identity(), assign)
-    random_state = np.random.RandomState(0)
-    return Run(module, rows, input_graph(rows, random_state), random_state=random_state)
+    plan = plan_of(DCEC(n_clusters), X)
+    return Run(module, rows, plan, judge=input_graph(rows, np.random.RandomState(0))[:2])
 
 
 def hard_labels(targets):
@@ -98,8 +99,8 @@ def sparse_rows(X):
 def test_narrow_sparse_samples_have_the_neighbours_of_dense_ones(width):
     X = np.random.default_rng(0).normal(size=(80, width)).astype(np.float32)
     dense = Rows(X, Scaler.fit(X, "global", images=False), None, torch.device("cpu"))
-    _, expected = input_graph(dense, np.random.RandomState(0))
-    _, graph = input_graph(sparse_rows(X), np.random.RandomState(0))
+    _, expected, _ = input_graph(dense, np.random.RandomState(0))
+    _, graph, _ = input_graph(sparse_rows(X), np.random.RandomState(0))
     np.testing.assert_array_equal(graph.toarray(), expected.toarray())
 
 
@@ -119,7 +120,7 @@ def test_many_wide_sparse_samples_are_reduced_by_the_directions_of_some(monkeypa
 
 @pytest.mark.parametrize("width", [1, 50, 51, 200])
 def test_equal_sparse_samples_have_neighbours(width):
-    _, graph = input_graph(sparse_rows(np.full((12, width), 3.0)), np.random.RandomState(0))
+    _, graph, _ = input_graph(sparse_rows(np.full((12, width), 3.0)), np.random.RandomState(0))
     assert graph.shape == (12, 12)
     assert (graph.sum(axis=0) >= 5).all()
 
@@ -307,7 +308,7 @@ def test_the_start_with_the_smallest_cut_goes_on(monkeypatch):
         labels.append(found)
         return next(cuts)
 
-    monkeypatch.setattr(base, "normalized_cut", judge)
+    monkeypatch.setattr(_fit, "normalized_cut", judge)
     X, _ = load_digits(return_X_y=True)
     budget = {"pretrain_epochs": 2, "max_epochs": 0, "hidden_units": (16,), "init": "k-means"}
     model = DCEC(10, n_init=3, random_state=0, **budget).fit(X[:200])

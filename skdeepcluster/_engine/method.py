@@ -185,6 +185,13 @@ class Method(ABC):
         return centers
 
     @classmethod
+    def runs_foreign_code(cls, plan: Plan) -> bool:
+        """Whether code from outside of this package may draw from torch's global generator."""
+        own_method = cls.__module__.split(".")[0] == __name__.split(".")[0]
+        own_network = plan.architecture is None or isinstance(plan.architecture, str)
+        return not (own_method and own_network) or any(map(callable, plan.values.values()))
+
+    @classmethod
     def make_augmentation(cls, plan: Plan) -> Augmentation:
         """What changes samples without changing their cluster, as ``(x, generator) -> x``."""
         name = plan.augmentation

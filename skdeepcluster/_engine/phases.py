@@ -50,6 +50,8 @@ class Run:
         True when no batch of the phase follows, so that a refresh is for the labels only.
     processes : Processes
         The processes that train the module together.
+    foreign_code : bool
+        Whether code from outside of this package may draw from torch's global generator.
     """
 
     module: Any
@@ -67,6 +69,7 @@ class Run:
     progress: float = 0.0
     over: bool = False
     processes: Processes = field(default_factory=Processes)
+    foreign_code: bool = False
 
     def draw_seed(self) -> int:
         """A seed for what does not take a torch generator, as scikit-learn's estimators."""

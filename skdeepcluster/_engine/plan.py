@@ -117,13 +117,6 @@ class Plan:
         except KeyError:
             raise AttributeError(f"The plan has no {name!r}; it has {[*self.values]}.") from None
 
-    @property
-    def runs_foreign_code(self) -> bool:
-        """Whether a network or function of the user may draw from torch's global generator."""
-        own_network = self.architecture is None or isinstance(self.architecture, str)
-        functions = (value for value in self.values.values() if callable(value))
-        return not own_network or any(functions)
-
     def schedule(self, annealed: Callable[[float], float]) -> Callable[[float], float]:
         """The given schedule, or a constant rate where ``learning_rate_schedule`` says so."""
         return annealed if self.learning_rate_schedule == "annealed" else constant

@@ -198,7 +198,7 @@ class _PhaseTraining:
         run.over, run.progress = False, 0.0
         seed = self.seed + run.processes.index
         run.generator = torch.Generator(run.rows.device).manual_seed(seed)
-        if run.plan.runs_foreign_code:
+        if run.foreign_code:
             torch.manual_seed(seed)  # dropout, for instance, draws from the global generator
         begun, self.trainer.unfinished = self.trainer.unfinished, None
         if begun is not None and begun["phase"] == phase.name:
@@ -318,7 +318,7 @@ class _PhaseTraining:
         self.healthy = state["healthy"] or self.finished
         self.net.load_state(state["net"])
         self.run.generator.set_state(state["generator"])
-        if self.run.plan.runs_foreign_code:
+        if self.run.foreign_code:
             load_torch_random_state(state["torch_random_state"], self.run.rows.device)
 
 

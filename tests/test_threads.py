@@ -72,7 +72,7 @@ def test_fits_in_threads_equal_the_same_fits_one_by_one(name, images, precision)
 def test_the_generators_of_the_caller_are_not_touched(estimator, images):
     X = samples(images)
     before = generators()
-    model = small(estimator, n_clusters=4, random_state=0, pretrain_epochs=1, max_epochs=1).fit(X)
+    model = small(estimator, n_clusters=4, random_state=0).fit(X)
     np.testing.assert_equal(generators(), before)
     for method in (model.predict, model.transform, model.predict_proba, model.score):
         method(X)

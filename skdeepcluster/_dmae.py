@@ -745,18 +745,20 @@ def _trains_jointly(plan: Plan) -> bool:
 
 
 def _warn_unused(plan: Plan) -> None:
-    """Tell the user about weights that this training does not use."""
+    """Tell the user about parameters that this training does not use."""
     unused = []
     if not _trains_jointly(plan):
         where = "architecture=None" if plan.architecture is None else "train_encoder=False"
-        unused = [(name, where) for name in _RECONSTRUCTIONS if getattr(plan, name) != 1.0]
+        without = [name for name in _RECONSTRUCTIONS if getattr(plan, name) != 1.0]
+        unused = [(name, f"has no effect with {where}") for name in without]
         if plan.clustering_weight != 1.0:
-            unused.append(("clustering_weight", where))
+            what = f"only scales the loss with {where}, because it weights the only term"
+            unused.append(("clustering_weight", what))
     if plan.pretrain_target is not None and plan.given["augmentation"] == "masking":
-        unused.append(("augmentation", "pretrain_target"))
-    for name, where in unused:
+        unused.append(("augmentation", "has no effect with pretrain_target"))
+    for name, what in unused:
         warnings.warn(
-            f"{name}={getattr(plan, name)!r} has no effect with {where}: leave it at its default.",
+            f"{name}={getattr(plan, name)!r} {what}: leave it at its default.",
             UserWarning,
             stacklevel=5,
         )

@@ -137,7 +137,7 @@ SOFT = {"alpha": 0.02, "tol": 0.0, "clustering_weight": 0.7}
 def weighted_dmm(**parameters):
     """A shallow mixture with a weight that scales its loss and score, and not its training."""
     model = dmm(**SOFT, **parameters)
-    with pytest.warns(UserWarning, match="clustering_weight=0.7 has no effect"):
+    with pytest.warns(UserWarning, match="clustering_weight=0.7 only scales the loss"):
         return model.fit(blobs()[0])
 
 

@@ -19,7 +19,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skdeepcluster import DualAESpectral, _dual_ae_spectral
-from skdeepcluster._start import neighbors
+from skdeepcluster._engine.phases import Run
+from skdeepcluster._start import neighbors, views
 from skdeepcluster._start.neighbors import nearest_neighbors
 from skdeepcluster.functional import (
     contrastive_loss,
@@ -428,7 +429,8 @@ def test_no_neighbors_are_looked_for_when_training_is_over(monkeypatch):
         searches.append(features.shape[1])
         return nearest_neighbors(features, *args)
 
-    monkeypatch.setattr(_dual_ae_spectral, "nearest_neighbors", search)
+    for module in (views, _dual_ae_spectral):
+        monkeypatch.setattr(module, "nearest_neighbors", search)
     X, _ = digits()
     model = small(DualAESpectral, n_clusters=4, max_epochs=3, tol=0.0, random_state=0).fit(X)
     # among the samples, then among the latents before each of the three epochs
@@ -509,9 +511,9 @@ def test_a_head_that_lost_outputs_is_a_collapse():
     with torch.no_grad():
         assign.head[-1].weight[2:] = assign.head[-1].weight[:2]
         assign.head[-1].bias[2:] = assign.head[-1].bias[:2]
-    rows = model._rows(model._check(X), torch.device("cpu"))
-    run = _dual_ae_spectral.Run(model.module_, rows)
-    model._eigenspace(run)
+    rows = model._model.rows(model._check(X))
+    run = Run(model.module_, rows, model._model.plan)
+    _dual_ae_spectral._eigenspace(run)
     assert len(run.assign().argmax(dim=1).unique()) == 2
 
 
@@ -521,7 +523,7 @@ def test_score_is_distance_and_reconstruction():
     nearest = (
         np.square(model.transform(X)[:, None] - model.cluster_centers_).sum(axis=2).min(axis=1)
     )
-    module, scaled = model.module_, torch.from_numpy(model._scaler(X))
+    module, scaled = model.module_, torch.from_numpy(model._model.plan.scaler(X))
     with torch.no_grad():
         error = (module.decoder(module.latent(scaled)) - scaled).square().mean(dim=1).numpy()
     assert model.score(X) == pytest.approx(-(nearest + 0.3 * error).mean(), rel=1e-5)

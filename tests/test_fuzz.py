@@ -338,7 +338,8 @@ EXPECTED_WARNINGS = re.compile(
     "X does not have valid feature names|X has feature names, but|"
     "Only .* of n_clusters=|Clusters collapsed in phase|"
     "Training made the clusters clearly worse|"
-    "^(clustering|prototype|reconstruction)_weight=.* has no effect with "
+    "^(prototype|reconstruction)_weight=.* has no effect with |"
+    "^clustering_weight=.* only scales the loss with "
 )
 
 

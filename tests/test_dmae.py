@@ -511,10 +511,16 @@ def test_a_cold_round_mixture_is_k_means(objective):
     X, _ = make_blobs(300, centers=5, cluster_std=1.5, random_state=0)
     k_means = KMeans(5, n_init=20, random_state=0).fit(X)
     budget = {"alpha": 100.0, "batch_size": 300}  # all samples, as in a step of k-means
-    model = dmm(5, dissimilarity="sqeuclidean", objective=objective, **budget).fit(X)
-    distances = np.square(X[:, None] - model.cluster_centers_).sum(axis=2)
-    assert distances.min(axis=1).sum() <= 1.01 * k_means.inertia_
-    assert adjusted_rand_score(k_means.labels_, model.labels_) > 0.95
+    agreement = []
+    for seed in range(3):
+        parameters = {"dissimilarity": "sqeuclidean", "objective": objective, **budget}
+        model = dmm(5, random_state=seed, **parameters).fit(X)
+        distances = np.square(X[:, None] - model.cluster_centers_).sum(axis=2)
+        assert distances.min(axis=1).sum() <= 1.01 * k_means.inertia_
+        agreement.append(adjusted_rand_score(k_means.labels_, model.labels_))
+    # 1 of 20 seeds starts from another optimum of k-means, of 0.04 % more inertia; measured means:
+    # 1.0, 1.0 and 0.995 for the objectives, at commit 583f2c4 1.0 for all
+    assert np.mean(agreement) > 0.97
 
 
 def test_medians_are_the_centers_of_the_manhattan_dissimilarity():
@@ -631,10 +637,12 @@ def test_moons_from_a_spectral_start():
     X, y = make_moons(400, noise=0.08, random_state=0)
     model = DMAE(
         2, n_components=100, pretrain_target=RBFSampler(gamma=30, n_components=100),
-        scaling="none", pretrain_epochs=40, max_epochs=15, hidden_units=(128,), n_init=1,
-        batch_size=64, init="spectral", random_state=1,
+        scaling="none", pretrain_epochs=80, max_epochs=15, hidden_units=(128,), n_init=1,
+        batch_size=64, init="spectral", random_state=0,
     ).fit(X)  # fmt: skip
-    assert clustering_accuracy(y, model.labels_) >= 0.98  # the paper: .949; k-means: .75
+    # the paper: .949; k-means: .75; measured for seeds 0 to 7: mean .998, at commit 583f2c4 .997;
+    # after 40 epochs of pretraining .981 and .983, and in both 2 of the 8 seeds are below the bound
+    assert clustering_accuracy(y, model.labels_) >= 0.98
 
 
 # ---------------------------------------------------------------- pretraining on features

@@ -540,7 +540,7 @@ def test_memory_does_not_change_the_outcome(estimator, tmp_path, parameters):
 def test_other_pretraining_misses_the_cache(estimator, change, tmp_path, pretrained):
     X, _ = digits()
     model = model_for(estimator, memory=str(tmp_path), callbacks=[PretrainedEpochs()])
-    model.set_params(pretrain_epochs=2, max_epochs=0, init="k-means", precision="32")
+    model.set_params(pretrain_epochs=10, max_epochs=0, init="k-means", precision="32")
     clone(model).fit(X)
     pretrained()
     changed = clone(model).set_params(**change).fit(X)

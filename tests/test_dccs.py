@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _instances import BatchNormPair, digits, small
+from _instances import BatchNormPair, digits, plan_of, small
 from scipy import sparse
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
@@ -18,9 +18,10 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skdeepcluster import DCCS, _dccs
-from skdeepcluster._dccs import _adversarial_step
+from skdeepcluster._data.scaling import Scaler
 from skdeepcluster._engine import trainer as training
 from skdeepcluster._engine.phases import Batch, Run
+from skdeepcluster._engine.plan import Data, make_plan
 from skdeepcluster._start.neighbors import nearest_neighbors
 from skdeepcluster.augment import random_crop, random_photo
 from skdeepcluster.functional import softmax_divergence
@@ -69,14 +70,16 @@ def fitted(images=False):
 
 
 def scaled(model, X):
-    return torch.from_numpy(model._scaler(X)).view(-1, *(model.image_shape_ or (64,)))
+    return torch.from_numpy(model._model.plan.scaler(X)).view(-1, *(model.image_shape_ or (64,)))
 
 
-def unfitted(images=False, **parameters):
-    """What is known before the first phase."""
-    model = DCCS(**parameters)
-    model.image_shape_, model._bag_of_words = (1, 8, 8) if images else None, False
-    return model
+def run_of(model, module, rows=None, seed=0):
+    """A training of a module with the settings of a fitted estimator."""
+    return Run(module, rows, model._model.plan, generator=generator(seed))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
 
 
 def photos(n=12, side=8, channels=3):
@@ -104,7 +107,7 @@ WEIGHTS = {
 
 
 def tiny(style_length=None, discriminator=True, **parameters):
-    """Linear networks of 4 features, 3 categories and 2 styles, and their estimator."""
+    """A training of linear networks with 4 features, 3 categories and 2 styles."""
     torch.manual_seed(0)
     module = CategoryStyleNetwork(
         nn.Linear(FEATURES, K + STYLE),
@@ -114,15 +117,17 @@ def tiny(style_length=None, discriminator=True, **parameters):
         torch.tensor([0.5, 0.3, 0.2]),
         style_length=style_length,
     )
-    return DCCS(K, n_components=STYLE, **{**WEIGHTS, **parameters}), module
+    model = DCCS(K, n_components=STYLE, **{**WEIGHTS, **parameters})
+    return Run(module, None, plan_of(model, samples()), generator=generator())
 
 
-def batch_of(x, targets=None, augment=lambda x: x, rows=None):
-    return Batch(x, targets or {}, augment, rows)
+def represent(run, x, augment=lambda x: x):
+    """The losses of the encoder's step."""
+    return _dccs._represent(run.module, Batch(x, {}, augment, run))
 
 
 def samples():
-    return torch.randn(N, FEATURES, generator=torch.Generator().manual_seed(1))
+    return torch.randn(N, FEATURES, generator=generator(1))
 
 
 def shifted(x):
@@ -154,15 +159,14 @@ def embeddings(module, x):
     return np.hstack([softmax(outputs[:, :K]), outputs[:, K:]])
 
 
-def test_the_critic_s_loss_is_equation_14():
-    model, module = tiny()
-    x = samples()
+def test_the_critic_s_loss_is_equation_14(monkeypatch):
+    run = tiny()
+    module, x = run.module, samples()
     drawn = torch.eye(K + STYLE)[[0, 1, 2, 0, 1, 2]] + 0.1
-    model._draw_prior = lambda module, n: drawn[:n]
-    torch.manual_seed(3)
-    mix = torch.rand(N, 1).numpy()
-    torch.manual_seed(3)
-    losses = model._criticise(module, batch_of(x))
+    monkeypatch.setattr(_dccs, "_draw_prior", lambda module, run, n: drawn[:n])
+    mix = torch.rand(N, 1, generator=generator(3)).numpy()
+    run.generator.manual_seed(3)
+    losses = _dccs._criticise(module, Batch(x, {}, lambda x: x, run))
     assert list(losses) == ["critic", "penalty"]
     z = embeddings(module, x.numpy())
     prior = drawn.numpy()
@@ -182,9 +186,9 @@ def test_the_critic_s_loss_is_equation_14():
 @pytest.mark.parametrize("mutual_information", ["discriminator", "decoder", None])
 def test_the_encoder_s_loss_is_equation_12(mutual_information):
     by_pairs = mutual_information == "discriminator"
-    model, module = tiny(discriminator=by_pairs, mutual_information=mutual_information)
-    x = samples()
-    losses = model._represent(module, batch_of(x, augment=shifted))
+    run = tiny(discriminator=by_pairs, mutual_information=mutual_information)
+    module, x = run.module, samples()
+    losses = represent(run, x, augment=shifted)
     z = embeddings(module, x.numpy())
     q = z[:, :K]
     other = embeddings(module, shifted(x).numpy())[:, :K]
@@ -212,18 +216,18 @@ def test_the_encoder_s_loss_is_equation_12(mutual_information):
 
 @pytest.mark.parametrize("mutual_information", ["discriminator", "decoder", None])
 def test_the_decoder_tells_the_encoder_only_where_it_is_the_mutual_information(mutual_information):
-    model, module = tiny(mutual_information=mutual_information)
-    model._represent(module, batch_of(samples()))["reconstruction"].backward()
-    reached = module.encoder.weight.grad is not None
+    run = tiny(mutual_information=mutual_information)
+    represent(run, samples())["reconstruction"].backward()
+    reached = run.module.encoder.weight.grad is not None
     assert reached == (mutual_information == "decoder")
-    assert module.decoder.weight.grad.abs().max() > 0
+    assert run.module.decoder.weight.grad.abs().max() > 0
 
 
 def test_a_decoder_of_no_weight_still_learns():
-    model, module = tiny(mutual_information="decoder", information_weight=0.0)
-    model._represent(module, batch_of(samples()))["reconstruction"].backward()
-    assert module.encoder.weight.grad is None
-    assert module.decoder.weight.grad.abs().max() > 0
+    run = tiny(mutual_information="decoder", information_weight=0.0)
+    represent(run, samples())["reconstruction"].backward()
+    assert run.module.encoder.weight.grad is None
+    assert run.module.decoder.weight.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize(
@@ -237,9 +241,11 @@ def test_a_decoder_of_no_weight_still_learns():
     ],
 )
 def test_what_each_term_has_gradients_of(term, parts):
-    model, module = tiny()
-    model._represent(module, batch_of(samples(), augment=shifted))[term].backward()
-    reached = {name.split(".")[0] for name, p in module.named_parameters() if p.grad is not None}
+    run = tiny()
+    represent(run, samples(), augment=shifted)[term].backward()
+    reached = {
+        name.split(".")[0] for name, p in run.module.named_parameters() if p.grad is not None
+    }
     assert reached == parts
 
 
@@ -248,22 +254,23 @@ def test_the_divergence_of_the_same_view_is_zero():
     model = fitted()
     x = scaled(model, digits()[0])
     module = copy.deepcopy(model.module_).eval()
-    loss = model._represent(module, batch_of(x))["augmentation"]
+    run = run_of(model, module)
+    loss = represent(run, x)["augmentation"]
     assert loss.item() == 0.0
     module.zero_grad()
     loss.backward()
     gradients = [p.grad for p in module.encoder.parameters() if p.grad is not None]
     assert max(gradient.abs().max() for gradient in gradients) < 1e-6
     # another view has some
-    assert model._represent(module, batch_of(x, augment=shifted))["augmentation"] > 1e-3
+    assert represent(run, x, augment=shifted)["augmentation"] > 1e-3
 
 
 def test_pairs_apart_are_never_of_one_sample():
-    model, module = tiny()
-    seen = []
+    run = tiny()
+    module, seen = run.module, []
     module.discriminator.register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0]))
     x = samples()
-    model._represent(module, batch_of(x))
+    represent(run, x)
     (pairs,) = seen
     features, z = pairs[:, :FEATURES], pairs[:, FEATURES:]
     torch.testing.assert_close(features, torch.cat([x, x]))
@@ -274,15 +281,20 @@ def test_pairs_apart_are_never_of_one_sample():
     torch.testing.assert_close(z[N:].sort(dim=0).values, own.sort(dim=0).values)
 
 
+def drawn_from(prior, width, n):
+    """Draws from a prior, with styles of this width."""
+    encoder, decoder = mlp_autoencoder((4,), len(prior) + width, (5,))
+    critic = Critic(len(prior) + width, (4,))
+    module = CategoryStyleNetwork(encoder, decoder, critic, None, prior)
+    plan = plan_of(DCCS(len(prior), n_components=width), samples())
+    return _dccs._draw_prior(module, Run(module, None, plan, generator=generator()), n)
+
+
 def test_draws_from_the_prior():
     """One-hot categories of the probabilities asked for, and small Gaussian styles."""
-    model = DCCS(3, n_components=50)
-    encoder, decoder = mlp_autoencoder((4,), 53, (5,))
     prior = torch.tensor([0.6, 0.3, 0.1])
-    module = CategoryStyleNetwork(encoder, decoder, Critic(53, (4,)), None, prior)
-    torch.manual_seed(0)
     n = 20_000
-    category, style = model._draw_prior(module, n).split([3, 50], dim=1)
+    category, style = drawn_from(prior, 50, n).split([3, 50], dim=1)
     assert torch.equal(category.sum(dim=1), torch.ones(n))
     assert set(category.unique().tolist()) == {0.0, 1.0}
     deviation = (prior * (1 - prior) / n).sqrt()
@@ -296,10 +308,7 @@ def test_draws_from_the_prior():
 
 @pytest.mark.parametrize("width", [1, 5, 200])
 def test_styles_have_one_length_whatever_their_number(width):
-    model = DCCS(2, n_components=width)
-    encoder, decoder = mlp_autoencoder((4,), 2 + width, (5,))
-    net = CategoryStyleNetwork(encoder, decoder, Critic(2 + width, (4,)), None, torch.ones(2) / 2)
-    style = model._draw_prior(net, 20_000)[:, 2:]
+    style = drawn_from(torch.ones(2) / 2, width, 20_000)[:, 2:]
     assert float(style.square().sum(dim=1).mean()) == pytest.approx(0.49, rel=0.05)
 
 
@@ -348,7 +357,7 @@ def test_critic_and_encoder_take_turns_over_epochs_and_leave_each_other_alone(n_
     assert all("encoder" in moved for moved in steps.buffers)
 
 
-def test_the_critic_sees_the_encoder_in_train_mode():
+def test_the_critic_sees_the_encoder_in_train_mode(monkeypatch):
     seen = []
 
     class Inputs(Callback):
@@ -362,18 +371,18 @@ def test_the_critic_sees_the_encoder_in_train_mode():
                     self.critic = net.module_.critic
 
     inputs = Inputs()
-    criticise = DCCS._criticise
+    criticise = _dccs._criticise
 
-    class Recorded(DCCS):
-        def _criticise(self, module, batch):
-            hook = module.critic.register_forward_pre_hook(lambda m, args: seen.append(args[0]))
-            losses = criticise(self, module, batch)
-            hook.remove()
-            assert torch.equal(seen[-2][: len(batch)], inputs.z)
-            assert not torch.allclose(seen[-2][: len(batch)], inputs.quiet, atol=1e-3)
-            return losses
+    def recorded(module, batch):
+        hook = module.critic.register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+        losses = criticise(module, batch)
+        hook.remove()
+        assert torch.equal(seen[-2][: len(batch)], inputs.z)
+        assert not torch.allclose(seen[-2][: len(batch)], inputs.quiet, atol=1e-3)
+        return losses
 
-    Recorded(**dccs(callbacks=[inputs], precision="32").get_params()).fit(digits()[0])
+    monkeypatch.setattr(_dccs, "_criticise", recorded)
+    dccs(callbacks=[inputs], precision="32").fit(digits()[0])
     assert len(seen) > 0
 
 
@@ -409,10 +418,11 @@ def test_adam_has_the_betas_of_the_paper():
 def test_the_default_budget_is_of_updates_of_the_encoder(
     n, batch_size, n_critic, adversarial_weight
 ):
-    model = unfitted(
-        batch_size=batch_size, n_critic=n_critic, adversarial_weight=adversarial_weight
-    )
-    pretrain, imitate, cluster = model._phases(n)
+    model = DCCS(batch_size=batch_size, n_critic=n_critic, adversarial_weight=adversarial_weight)
+    data, given = Data("vectors", n, 64, None), model._given()
+    scaler = Scaler("none", np.zeros(1), np.ones(1))
+    plan = make_plan(data, given, DCCS.defaults(data, given), scaler)
+    pretrain, imitate, cluster = DCCS.make_phases(plan)
     an_epoch = max(math.ceil(n / batch_size), 3)
     turn = n_critic + 1 if adversarial_weight else 1
     for phase, updates, batches in ((pretrain, 600, 1), (imitate, 150, 1), (cluster, 400, turn)):
@@ -678,8 +688,8 @@ def test_an_estimated_prior_leaves_every_category_some_probability():
     with torch.no_grad():
         layer = [m for m in model.module_.encoder if isinstance(m, nn.Linear)][-1]
         layer.bias[0] -= 1e3
-    rows = model._rows(model._check(digits()[0]), torch.device("cpu"))
-    model._look(Run(model.module_, rows))
+    rows = model._model.rows(model._check(digits()[0]))
+    _dccs._look(run_of(model, model.module_, rows))
     # a tenth of an even one, then scaled to a sum of one
     assert float(model.module_.prior[0]) == pytest.approx(0.025 / 1.025, rel=1e-4)
     assert float(model.module_.prior.sum()) == pytest.approx(1)
@@ -772,8 +782,8 @@ def test_the_paper_s_parameters():
     ]
     assert module.discriminator.layers[0].in_features == 3200 + 60
     assert module.style_length is None
-    x, views = torch.rand(200, 1, 28, 28), None
-    views = model._augmentation()(x, torch.Generator().manual_seed(0))
+    x = torch.rand(200, 1, 28, 28)
+    views = DCCS.make_augmentation(model._model.plan)(x, generator())
     assert views.shape == x.shape
     np.testing.assert_array_equal(model.predict(X), model.labels_)
     # and no others than there are
@@ -874,7 +884,7 @@ def text():
 def test_what_auto_stands_for(X, parameters, expected):
     data = {"vectors": digits()[0], "images": digits()[0].reshape(-1, 1, 8, 8), "text": text()}
     model = fit(data[X], n_clusters=2, max_epochs=0, init=None, **parameters)
-    assert model._resolve_augmentation() == expected
+    assert model.settings_["augmentation"] == expected
 
 
 @pytest.mark.parametrize("augmentation", ["masking", "swap", "adversarial", None])
@@ -895,26 +905,28 @@ def test_views_of_images(augmentation):
     np.testing.assert_array_equal(model.predict(X), model.labels_)
 
 
-def view_of(model, x):
-    return model._augmentation()(x, torch.Generator().manual_seed(0))
+def view_of(x, **parameters):
+    """Images if x has four dimensions."""
+    X = digits()[0].reshape(-1, 1, 8, 8) if x.ndim == 4 else digits()[0]
+    return DCCS.make_augmentation(plan_of(DCCS(**parameters), X))(x, generator())
 
 
 def test_a_fifth_of_the_words_is_left_out():
-    kept = view_of(unfitted(augmentation="masking"), torch.ones(100, 300))
+    kept = view_of(torch.ones(100, 300), augmentation="masking")
     assert float(kept.mean()) == pytest.approx(0.8, abs=5 * (0.16 / 30_000) ** 0.5)
 
 
 def test_a_tenth_of_the_features_is_swapped():
     x = torch.arange(200.0 * 64).view(200, 64)
-    changed = (view_of(unfitted(), x) != x).float().mean()
+    changed = (view_of(x) != x).float().mean()
     assert float(changed) == pytest.approx(0.1 * 199 / 200, abs=5 * (0.09 / 12_800) ** 0.5)
 
 
 @pytest.mark.parametrize(("name", "function"), [("photo", random_photo), ("auto", random_crop)])
 def test_images_are_changed_as_the_function_does(name, function):
     x = torch.rand(5, 3, 8, 8)
-    view = view_of(unfitted(images=True, augmentation=name), x)
-    assert torch.equal(view, function(x, torch.Generator().manual_seed(0)))
+    view = view_of(x, augmentation=name)
+    assert torch.equal(view, function(x, generator()))
 
 
 class RandomShift(nn.Module):
@@ -979,7 +991,6 @@ def test_no_more_neighbors_than_a_cluster_has(n, columns):
 
 
 def test_half_of_the_views_are_of_neighbors():
-    model, module = tiny()
     n = 2000
     x = torch.arange(float(n)).view(n, 1).expand(n, FEATURES)
     partners = torch.stack([(torch.arange(n) + by) % n for by in (1, 2, 3, 4)], dim=1)
@@ -988,10 +999,10 @@ def test_half_of_the_views_are_of_neighbors():
         def take(self, index):
             return x[index]
 
-    seen = []
-    batch = batch_of(x, {"partners": partners}, lambda x: seen.append(x) or x, Whole())
-    torch.manual_seed(0)
-    model._encode_view(module, batch)
+    run, seen = tiny(), []
+    run.rows = Whole()
+    batch = Batch(x, {"partners": partners}, lambda x: seen.append(x) or x, run)
+    _dccs._encode_view(run.module, batch)
     by = (seen[0][:, 0] - x[:, 0]) % n
     assert torch.equal(seen[0], seen[0][:, :1].expand_as(x))  # whole samples
     shares = np.bincount(by.int(), minlength=5) / n
@@ -1010,8 +1021,8 @@ def test_the_adversarial_step(images, training):
     reach = torch.linspace(0.5, 2, len(x))
     module.zero_grad()
     before = copy.deepcopy(module.state_dict())
-    torch.manual_seed(0)
-    step = _adversarial_step(module, x, reach)
+    drawing = generator()
+    step = _dccs._adversarial_step(module, x, reach, drawing)
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert module.encoder.training == training
@@ -1021,7 +1032,7 @@ def test_the_adversarial_step(images, training):
     module.eval()
     with torch.no_grad():
         logits = module.encode(x)[1]
-        random = torch.randn_like(x)
+        random = torch.randn(x.shape, generator=drawing)
         random *= (reach / random.flatten(1).norm(dim=1)).view(-1, *[1] * (x.ndim - 1))
         changes = [
             softmax_divergence(logits, module.encode(x + by)[1]).mean() for by in (step, random)
@@ -1085,8 +1096,8 @@ def test_the_measured_distance_is_that_of_the_embeddings():
     module, last = model.module_, model.history_[-1]
     with torch.no_grad():
         scores = module.critic(torch.from_numpy(model.transform(X)).float())
-        torch.manual_seed(1)
-        drawn = module.critic(model._draw_prior(module, 50_000))
+        prior = _dccs._draw_prior(module, run_of(model, module, seed=1), 50_000)
+        drawn = module.critic(prior)
     assert last["wasserstein"] == pytest.approx(float(module.prior_score - scores.mean()), abs=1e-5)
     # the draws of the last look were others
     error = 5 * float(drawn.std()) * (1 / 10_000 + 1 / 50_000) ** 0.5
@@ -1129,8 +1140,9 @@ def test_history():
 def test_both_labels_and_distance_must_settle(label_change, change, adversarial_weight, settled):
     model = DCCS(tol=0.05, adversarial_weight=adversarial_weight)
     measures = {"wasserstein": 0.5, "wasserstein_change": change}
-    run = Run(None, None, label_change=label_change, measures=measures)
-    assert model._settled(run) is settled
+    plan = plan_of(model, digits()[0])
+    run = Run(None, None, plan, label_change=label_change, measures=measures)
+    assert _dccs._settled(run) is settled
 
 
 @pytest.mark.parametrize(("steady", "tol", "ends"), [(1e9, 2.0, 1), (0.0, 2.0, 6), (1e9, 0.0, 6)])
@@ -1230,7 +1242,8 @@ def test_a_handful_of_samples(n):
 
 def test_blobs():
     X, y = make_blobs(300, centers=4, n_features=6, random_state=0)
-    model = fit(X, init="auto", pretrain_epochs=10, max_epochs=10)
+    # after 10 epochs of pretraining, every fourth random_state puts one sample on the wrong side
+    model = fit(X, init="auto", pretrain_epochs=30, max_epochs=10)
     assert adjusted_rand_score(y, model.labels_) == 1.0
 
 

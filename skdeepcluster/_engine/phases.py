@@ -242,7 +242,8 @@ class Phase:
     guarded : bool
         Whether a collapse of clusters ends the phase. A cluster that is empty, or one that holds
         more than 90 % of the samples, is a collapse; a phase that starts with one is not guarded.
-        The module then goes back to its last healthy state, and fit warns.
+        The module then goes back to its last healthy state, and fit warns. A last phase that is
+        not guarded is never taken back either: False is for clusters that come from nothing.
     cached : bool
         Whether the estimator's ``memory`` may hold what this phase and those before it gave.
     augment : callable, optional

@@ -61,7 +61,7 @@ class Trainer:
     stopped_by_callback : bool
         Whether a callback ended a phase.
     first : tuple of int ndarray of shape (n_samples,) and state, or None
-        Clusters and module before the first epoch of the last phase.
+        Clusters and module before the first epoch of the last phase, if it is guarded.
     """
 
     run: Run
@@ -218,7 +218,7 @@ class _PhaseTraining:
         self._look()
         self.guarded = phase.guarded and self.sizes is not None and not _collapsed(self.sizes)
         self.finished = self.healthy = copy.deepcopy(run.module.state_dict())
-        if begun is None and self.labels is not None:
+        if begun is None and phase.guarded and self.labels is not None:
             self.trainer.first = self.labels, dict(self.finished)
         augment = phase.augment or self.trainer.augment
         self.iterator = ShuffledBatches(phase, run, lambda x: augment(x, run.generator), self.seed)

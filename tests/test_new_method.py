@@ -112,7 +112,8 @@ def test_save_and_load(fitted, deep_k_means, tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(fitted, path)
     assert_same(load_model(path, estimator=deep_k_means), fitted)
-    with pytest.raises(ValueError, match="it is a DeepKMeans of deep_k_means, which is not in skdeepcluster"):
+    message = "it is a DeepKMeans of deep_k_means, which is not in skdeepcluster"
+    with pytest.raises(ValueError, match=message):
         load_model(path)
 
 

@@ -238,8 +238,23 @@ def load_model(
             f"estimator={estimator!r} must be a class that derives from BaseDeepClusterer: pass "
             "the class of the model that was saved."
         )
-    raw = Path(path).read_bytes()
+    description, tensors = _read(path)
     target = resolve_device(device)
+    try:
+        loaded = _restore(json.loads(description), tensors, parameters, estimator)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be loaded: {error}") from error
+    except Exception as error:  # a file may say anything
+        raise ValueError(
+            f"{path} cannot be loaded: its content is not what save_model writes ({error!r})."
+        ) from error
+    loaded.module_.to(target)
+    return loaded
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Tensor]]:
+    """Description and tensors of a file that is whole and of this format."""
+    raw = Path(path).read_bytes()
     try:
         metadata, tensors = unpack(raw)
     except ValueError as error:
@@ -259,16 +274,7 @@ def load_model(
         raise ValueError(
             f"{path} is damaged or was changed: its checksum is another. Save the model again."
         )
-    try:
-        loaded = _restore(json.loads(metadata["description"]), tensors, parameters, estimator)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be loaded: {error}") from error
-    except Exception as error:  # a file may say anything
-        raise ValueError(
-            f"{path} cannot be loaded: its content is not what save_model writes ({error!r})."
-        ) from error
-    loaded.module_.to(target)
-    return loaded
+    return metadata["description"], tensors
 
 
 # ---------------------------------------------------------------- from values to an estimator

@@ -546,7 +546,7 @@ class DCCS(BaseDeepClusterer):
 
     @staticmethod
     def constants(plan: Plan, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
-        """Neighbours in the input, and how far an adversarial view may go."""
+        # neighbours in the input, and how far an adversarial view may go
         augmentation = plan.augmentation
         if plan.data.kind == "images" and augmentation not in (None, "adversarial"):
             return {}
@@ -569,7 +569,7 @@ class DCCS(BaseDeepClusterer):
 
     @staticmethod
     def find_centers(model: FittedModel, X: Any, labels: np.ndarray) -> np.ndarray:
-        """Mean embeddings of the clusters; of all samples for an empty one."""
+        # mean embeddings of the clusters; of all samples for an empty one
         sums = np.zeros((model.plan.n_clusters, DCCS.encoder_width(model.plan)))
         for where, _, z, _ in model.stream(X):
             np.add.at(sums, labels[where], z.cpu().numpy())

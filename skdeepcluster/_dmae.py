@@ -487,7 +487,7 @@ class DMAE(BaseDeepClusterer):
 
     @staticmethod
     def finish(run: Run) -> None:
-        """Bring centers that training left a turn away to where the samples are."""
+        # bring centers that training left a turn away to where the samples are
         if run.plan.dissimilarity == "toroidal":
             mixture: DissimilarityMixture = run.module.assign
             period = mixture.dissimilarity.params["period"]

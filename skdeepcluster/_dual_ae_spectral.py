@@ -498,7 +498,7 @@ class DualAESpectral(BaseDeepClusterer):
 
     @staticmethod
     def constants(plan: Plan, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
-        """Neighbours in the input, for second views where nothing is augmented."""
+        # neighbours in the input, for second views where nothing is augmented
         if plan.mutual_information != "views" or plan.augmentation is not None:
             return {}
         return {"partners": input_neighbors(rows, int(plan.n_neighbors), random_state)[1]}

@@ -115,6 +115,10 @@ class BaseDeepClusterer(
             known |= vars(one).get("parameter_constraints", {})
         names = inspect.signature(cls).parameters
         cls._parameter_constraints = {name: known[name] for name in known if name in names}
+        for name in vars(Method).keys() & vars(cls).keys():  # hooks are documented once
+            hook = getattr(cls, name)
+            if callable(hook) and not hook.__doc__:
+                getattr(hook, "__func__", hook).__doc__ = getattr(Method, name).__doc__
 
     # ---------------------------------------------------------------- fit
 

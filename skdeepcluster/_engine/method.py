@@ -90,32 +90,86 @@ class Method(ABC):
     @staticmethod
     @abstractmethod
     def make_module(plan: Plan, encoder: nn.Module, decoder: nn.Module) -> nn.Module:
-        """The module to train around the autoencoder.
+        """Build the module to train around the autoencoder.
 
         ``module(x)`` gives embedding ``(n, m)`` and soft assignment ``(n, n_clusters)``,
         ``module.decode(embedding)`` gives samples, ``module.centers`` the centers in the embedding,
         and ``module.reorder(order)`` numbers the clusters anew.
         :class:`skdeepcluster.nn.ClusteringAutoencoder` is such a module.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+        encoder, decoder : torch.nn.Module
+            The autoencoder.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            Its forward gives embedding and soft assignment.
         """
 
     @staticmethod
     @abstractmethod
     def make_phases(plan: Plan) -> tuple[Phase, ...]:
-        """The training, in the order of the paper's algorithm box.
+        """Describe the training, in the order of the paper's algorithm box.
 
         Each of the ``n_init`` starts runs all phases but the last. The best start runs the last.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+
+        Returns
+        -------
+        phases : tuple of Phase
+            At least one.
         """
 
     @staticmethod
     @abstractmethod
     def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
-        """The training objective of each sample, of shape (n,), for ``score``."""
+        """Compute the training objective of each sample, for ``score``.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+        module : torch.nn.Module
+            The module of the fit.
+        x : tensor of shape (n, *sample_shape)
+            Scaled samples.
+        z : tensor of shape (n, m)
+            Their embeddings.
+        q : tensor of shape (n, n_clusters)
+            Their soft assignments.
+
+        Returns
+        -------
+        loss : tensor of shape (n,)
+            The smaller the better.
+        """
 
     # ---------------------------------------------------------------- what "auto" stands for
 
     @classmethod
     def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What each "auto" stands for on this data; other names are added to the plan."""
+        """Say what each "auto" stands for on this data; other names are added to the plan.
+
+        Parameters
+        ----------
+        data : Data
+            What is known about the samples.
+        given : mapping of str to values
+            All parameters, as the user gave them.
+
+        Returns
+        -------
+        defaults : dict of str to values
+            A value for each parameter that may be "auto".
+        """
         images, words = data.kind == "images", data.kind == "bag of words"
         large = images and math.prod(data.sample_shape[1:]) > _SMALL_IMAGE
         batch_size = int(given["batch_size"])
@@ -135,65 +189,206 @@ class Method(ABC):
 
     @staticmethod
     def make_scaler(plan: Plan, X: Any) -> Scaler:
-        """The map from samples to what the network sees."""
+        """Fit the map from samples to what the network sees.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Checked samples, not scaled.
+
+        Returns
+        -------
+        scaler : Scaler
+            Fixed for all later samples.
+        """
         return Scaler.fit(X, plan.scaling, images=plan.data.image_shape is not None)
 
     @staticmethod
     def encoder_width(plan: Plan) -> int:
-        """Number of outputs of the encoder."""
+        """Count the outputs of the encoder.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+
+        Returns
+        -------
+        width : int
+            At least 1.
+        """
         return int(plan.n_components)
 
     @staticmethod
     def architectures(plan: Plan) -> dict[str, Builder]:
-        """What the names of ``architecture`` stand for."""
+        """Say what the names of ``architecture`` stand for.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+
+        Returns
+        -------
+        builders : dict of str to callable
+            Each makes encoder and decoder from the shape of a sample and the width of
+            the encoder.
+        """
         return {"mlp": mlp_autoencoder, "conv": conv_autoencoder}
 
     # ---------------------------------------------------------------- around the training
 
     @staticmethod
     def check_samples(plan: Plan, module: Any, X: Any) -> None:
-        """Refuse samples that the method cannot take; `X` is checked, not scaled."""
+        """Refuse samples that the method cannot take; `X` is checked, not scaled.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+        module : torch.nn.Module
+            The module of the fit.
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Checked samples, not scaled.
+
+        Raises
+        ------
+        ValueError
+            If the samples are not of the kind that is needed.
+        """
 
     @staticmethod
     def constants(plan: Plan, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
-        """What the losses need to know about each sample, the same in every start and phase."""
+        """Compute what the losses know about each sample, the same in every start and phase.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+        rows : Rows
+            The samples.
+        random_state : numpy.random.RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        constants : dict of str to tensor of shape (n_samples, ...)
+            They are in the targets of every batch.
+        """
         return {}
 
     @classmethod
     def resumed_phases(cls, plan: Plan, module: Any) -> tuple[Phase, ...]:
-        """What ``warm_start`` runs: the last phase, from where the module is."""
+        """Describe what ``warm_start`` runs: the last phase, from where the module is.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+        module : torch.nn.Module
+            The module of the fit.
+
+        Returns
+        -------
+        phases : tuple of Phase
+            At least one.
+        """
         return (dataclasses.replace(cls.make_phases(plan)[-1], setup=None),)
 
     @classmethod
     def fitted_module(
         cls, plan: Plan, encoder: nn.Module, decoder: nn.Module, names: Collection[str]
     ) -> nn.Module:
-        """A module with tensors of these names: the one of `make_module`, as training changed it.
+        """Build the module of `make_module` as training changed it, with tensors of these names.
 
         Needed only where a phase replaces submodules by others.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+        encoder, decoder : torch.nn.Module
+            The autoencoder.
+        names : collection of str
+            Names of the tensors of the module that is to be built.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            It has these tensors.
         """
         return cls.make_module(plan, encoder, decoder)
 
     @staticmethod
     def finish(run: Run) -> None:
-        """Last change of the trained module."""
+        """Change the trained module a last time.
+
+        Parameters
+        ----------
+        run : Run
+            The finished training.
+        """
 
     @staticmethod
     def find_centers(model: FittedModel, X: Any, labels: np.ndarray) -> np.ndarray:
-        """Centers of the clusters in the embedding, of shape (n_clusters, m)."""
+        """Find the centers of the clusters in the embedding.
+
+        Parameters
+        ----------
+        model : FittedModel
+            The trained network.
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Checked samples, not scaled.
+        labels : int ndarray of shape (n_samples,)
+            Cluster of each sample.
+
+        Returns
+        -------
+        centers : ndarray of shape (n_clusters, m)
+            In the order of the labels.
+        """
         centers: np.ndarray = model.module.centers.detach().cpu().numpy()
         return centers
 
     @classmethod
     def runs_foreign_code(cls, plan: Plan) -> bool:
-        """Whether code from outside of this package may draw from torch's global generator."""
+        """Tell whether code from outside of this package may draw from torch's global generator.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+
+        Returns
+        -------
+        foreign : bool
+            True seeds torch's global generator, and restores it after the fit.
+        """
         own_method = cls.__module__.split(".")[0] == __name__.split(".")[0]
         own_network = plan.architecture is None or isinstance(plan.architecture, str)
         return not (own_method and own_network) or any(map(callable, plan.values.values()))
 
     @classmethod
     def make_augmentation(cls, plan: Plan) -> Augmentation:
-        """What changes samples without changing their cluster, as ``(x, generator) -> x``."""
+        """Choose what changes samples without changing their cluster.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+
+        Returns
+        -------
+        augmentation : callable
+            ``(x, generator) -> x``.
+
+        Raises
+        ------
+        ValueError
+            If the samples are not of the kind that is needed.
+        """
         name = plan.augmentation
         if name is None:
             return unchanged

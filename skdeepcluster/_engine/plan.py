@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
+import numpy as np
+
 from .._data.scaling import Scaler
 from ..functional import constant
 
@@ -158,7 +160,8 @@ def make_plan(
     Plan
     """
     chosen = {n: v for n, v in given.items() if not (is_auto(v) and n in defaults)}
-    integers = {n: int(chosen[n]) for n in ("n_clusters", "batch_size", "n_init")}
+    # products of numpy's small integers overflow
+    integers = {n: int(v) for n, v in chosen.items() if isinstance(v, np.integer)}
     return Plan(data, scaler, dict(given), {**defaults, **chosen, **integers})
 
 

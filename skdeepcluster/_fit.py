@@ -133,8 +133,8 @@ class Fit:
         verbose = int(self.plan.verbose) if self.processes.index == 0 else 0
         progress = Progress(verbose, self.method.__name__, epochs)
         if verbose == 2:
-            settings = ", ".join(f"{n}={v!r}" for n, v in self.plan.settings().items())
-            progress.tell(f"settings: {settings}")
+            settings = (f"{n}={_brief(value)}" for n, value in self.plan.settings().items())
+            progress.tell(f"settings: {', '.join(settings)}")
         return progress
 
     @contextlib.contextmanager
@@ -258,7 +258,9 @@ class Fit:
         after, before = self.processes.of_all((cut(_labels(run)), cut(labels)))[0]
         if clearly_worse(after, before, n_clusters):
             run.module.load_state_dict(state)
-            trainer.converged, trainer.history[-1]["taken_back"] = False, True
+            sizes = tuple(np.bincount(labels, minlength=n_clusters).tolist())
+            trainer.converged = False
+            trainer.history[-1] |= {"cluster_sizes": sizes, "taken_back": True}
             what = "the last phase was taken back"
         elif run.start is not None and clearly_worse(after, cut(run.start), n_clusters):
             before = cut(run.start)
@@ -327,6 +329,12 @@ def autoencoder(
 def _labels(run: Run) -> np.ndarray:
     labels: np.ndarray = run.assign().argmax(dim=1).cpu().numpy()
     return labels
+
+
+def _brief(value: Any) -> str:
+    """A value on one line; of a network, whose representation takes many, the type."""
+    text = repr(value)
+    return text if "\n" not in text else f"<{type(value).__name__}>"
 
 
 def _last_loss(trainer: Trainer) -> float:

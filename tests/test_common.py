@@ -406,7 +406,10 @@ def test_one_line_an_epoch(model, capfd):
     model = fitted(model, verbose=2, n_init=1)
     out, err = capfd.readouterr()
     assert err == ""
-    lines = out.splitlines()
+    settings, *lines = out.splitlines()
+    for name, value in model.settings_.items():
+        brief = f"<{type(value).__name__}>" if "\n" in repr(value) else repr(value)
+        assert f"{name}={brief}" in settings
     assert len(lines) == model.n_iter_
     for line, row in zip(lines, model.history_, strict=True):
         assert row["phase"] in line
@@ -420,7 +423,7 @@ def test_history(model):
     table = pd.DataFrame(model.history_)
     assert {"phase", "epoch", "label_change", "cluster_sizes"} <= set(table.columns)
     losses = table.drop(columns=["phase", "epoch", "label_change", "cluster_sizes"])
-    losses = losses.drop(columns="collapsed", errors="ignore")
+    losses = losses.drop(columns=["collapsed", "taken_back"], errors="ignore")
     assert len(losses.columns) > 0
     assert all(losses.dtypes == np.float64)
     for _, phase in table.groupby("phase", sort=False):

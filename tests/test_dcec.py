@@ -487,7 +487,7 @@ def test_masking_is_for_pretraining_and_the_default_for_bags_of_words(monkeypatc
         (digits()[0].reshape(-1, 1, 8, 8), "masking", True),
     ]:
         masked.clear()
-        dcec(augmentation=augmentation, init="k-means").fit(X)
+        dcec(augmentation=augmentation, init="k-means", learning_rate="auto").fit(X)
         assert sum(masked) == (6 * 82 if is_masked else 0)  # epochs of pretraining, of 6 and 3
 
 
@@ -552,7 +552,8 @@ def test_auto_is_another_start_and_rate_for_bags_of_words():
     }
     for X, phases, rate in expected.values():
         rates = Rates()
-        model = dcec(init="auto", max_epochs=1, batch_size=82, callbacks=[rates]).fit(X)
+        parameters = {"init": "auto", "learning_rate": "auto", "max_epochs": 1, "batch_size": 82}
+        model = dcec(**parameters, callbacks=[rates]).fit(X)
         assert list(dict.fromkeys(row["phase"] for row in model.history_)) == phases
         assert rates.largest == pytest.approx(rate, rel=0.02)
 

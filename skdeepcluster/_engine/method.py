@@ -139,7 +139,7 @@ class Method(ABC):
             What the fit does.
         module : torch.nn.Module
             The module of the fit.
-        x : tensor of shape (n, *sample_shape)
+        x : tensor of shape (n, ...)
             Scaled samples.
         z : tensor of shape (n, m)
             Their embeddings.

@@ -219,7 +219,7 @@ class DCCS(BaseDeepClusterer):
         Whether fit continues the clustering phase from the state of the last fit.
 
     verbose : {0, 1, 2}, default=0
-        0 is silent, 1 shows a progress bar, 2 writes one line for each epoch.
+        0 is silent, 1 shows a progress bar, 2 writes the settings, then one line for each epoch.
 
     random_state : int, RandomState instance or None, default=None
         Pass an int for results that repeat with the same number of threads.

@@ -474,10 +474,10 @@ class DualAESpectral(BaseDeepClusterer):
     def fitted_module(
         cls, plan: Plan, encoder: nn.Module, decoder: nn.Module, names: Collection[str]
     ) -> nn.Module:
-        module: Any = cls.make_module(plan, encoder, decoder)
+        module = cls.make_module(plan, encoder, decoder)
         if "assign.spectral_centers" in names:
             module.assign = _head(plan)
-        return module  # type: ignore[no-any-return]
+        return module
 
     @staticmethod
     def make_phases(plan: Plan) -> tuple[Phase, ...]:

@@ -6,10 +6,11 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -58,6 +59,7 @@ class Fit:
     ) -> None:
         self.method, self.plan, self.rows, self.callbacks = method, plan, rows, callbacks
         self.judged = judged and plan.data.kind != "bag of words"
+        self.foreign_code = method.runs_foreign_code(plan)
         self.title = f"{method.__module__}.{method.__qualname__}"
         self.processes = self._join_processes()
 
@@ -141,7 +143,7 @@ class Fit:
     def _foreign_code(self, seed: int) -> Iterator[None]:
         """Seed torch's global generator for networks and functions of the user, then restore it."""
         with contextlib.ExitStack() as stack:
-            if self.method.runs_foreign_code(self.plan):
+            if self.foreign_code:
                 stack.enter_context(local_torch_seed(seed, self.rows.device))
             yield
 
@@ -163,7 +165,7 @@ class Fit:
             simple=self.simple,
             constants=self.constants,
             processes=self.processes,
-            foreign_code=self.method.runs_foreign_code(self.plan),
+            foreign_code=self.foreign_code,
         )
         augment = self.method.make_augmentation(self.plan)
         trainer = Trainer(run, augment, self.callbacks, progress, checkpoint=kept, name=name)
@@ -217,7 +219,7 @@ class Fit:
     def _cut(self, run: Run, last: Phase, seed: int) -> float:
         """How badly the clusters that a run would start from cut the judge's graph."""
         nodes, graph = cast(tuple[np.ndarray, csr_array], run.judge)
-        generator = type(run.generator)(run.rows.device).manual_seed(seed)
+        generator = torch.Generator(run.rows.device).manual_seed(seed)
         run = dataclasses.replace(
             run, module=copy.deepcopy(run.module), generator=generator, targets={}
         )
@@ -262,8 +264,7 @@ class Fit:
             trainer.converged = False
             trainer.history[-1] |= {"cluster_sizes": sizes, "taken_back": True}
             what = "the last phase was taken back"
-        elif run.start is not None and clearly_worse(after, cut(run.start), n_clusters):
-            before = cut(run.start)
+        elif run.start is not None and clearly_worse(after, before := cut(run.start), n_clusters):
             what = "the network does not represent them"
         else:
             return
@@ -278,7 +279,7 @@ class Fit:
 
     # ---------------------------------------------------------------- what a fit depends on
 
-    def _hashes(self, without: Mapping[str, Any] | frozenset[str], by: str) -> dict[str, Any]:
+    def _hashes(self, without: Collection[str], by: str) -> dict[str, Any]:
         """Hashes of the method's name and of its settings."""
         settings = {n: v for n, v in self.plan.settings().items() if n not in without}
         return {"estimator": self.title, **hashes(settings, by)}

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._data.door import check_X, resolve_image_shape
 from ._data.kind import data_kind
 from ._data.rows import Rows
-from ._data.scaling import Scaler
+from ._data.scaling import IDENTITY
 from ._engine.callbacks import check_callbacks
 from ._engine.device import resolve_device, resolve_precision
 from ._engine.method import Method
@@ -230,8 +230,7 @@ class BaseDeepClusterer(
         else:
             image_shape = resolve_image_shape(given["image_shape"], found, n_features)
             data = Data(data_kind(X, image_shape), n_samples, n_features, image_shape)
-        identity = Scaler("none", np.zeros(1), np.ones(1))
-        plan = make_plan(data, given, self.defaults(data, given), identity)
+        plan = make_plan(data, given, self.defaults(data, given), IDENTITY)
         scaler = self._model.plan.scaler if again else self.make_scaler(plan, X)
         return plan.with_scaler(scaler).replace(precision=resolve_precision(plan, device))
 

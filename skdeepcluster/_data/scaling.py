@@ -62,6 +62,9 @@ class Scaler:
         return restored
 
 
+IDENTITY = Scaler("none", np.zeros(1), np.ones(1))
+
+
 def column_statistics(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Minimum, maximum, mean and variance of each column, float64, in bounded memory."""
     if sp.issparse(X):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._data.rows import Rows
-from .._data.scaling import Scaler
+from .._data.scaling import IDENTITY
 from .phases import forward_batches
 from .plan import Plan
 
@@ -63,9 +63,8 @@ class FittedModel:
     @torch.no_grad()
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Samples ``(n, n_features)`` of embeddings, in the units of the user, float64."""
-        identity = Scaler("none", np.zeros(1), np.ones(1))
         decoded = []
-        for where, z in Rows(Z, identity, None, self.device).padded_batches():
+        for where, z in Rows(Z, IDENTITY, None, self.device).padded_batches():
             x = self.module.decode(z)[: where.stop - where.start]
             bad = ~torch.isfinite(x.flatten(1)).all(dim=1)
             if bad.any():

@@ -11,7 +11,6 @@ from skorch import NeuralNet
 from torch import Tensor, nn
 
 from .._data.rows import Rows
-from .callbacks import check_callbacks as check_callbacks
 from .callbacks import noting_ctrl_c
 from .phases import Batch, Phase, Run, Step
 

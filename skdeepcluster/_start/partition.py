@@ -120,7 +120,8 @@ def start_partition(
         labels = _agreed_partition([Z, *run.others], k_means)
     else:
         labels = _smallest_cut(run, Z, k_means, n_clusters)
-    labels = _do_no_harm(run, Z, labels, n_clusters)
+    if n_clusters == run.plan.n_clusters:  # not in an over-clustered round
+        labels = run.start = _do_no_harm(run, Z, labels)
     targets = one_hot(torch.from_numpy(labels).long(), n_clusters).float().to(run.rows.device)
     return _layer(_class_means(Z, labels, n_clusters), run), {"p": targets}
 
@@ -140,15 +141,14 @@ def _smallest_cut(
     return _everywhere(run, Z, partitions[int(np.argmin(cuts))], n_clusters)
 
 
-def _do_no_harm(run: Run, Z: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
+def _do_no_harm(run: Run, Z: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """k-means on the samples themselves, where the partition is clearly worse than that."""
-    if run.judge is not None and run.simple is not None and n_clusters == run.plan.n_clusters:
-        nodes, graph = run.judge
-        cut = normalized_cut(graph, labels[nodes], n_clusters)
-        if clearly_worse(cut, normalized_cut(graph, run.simple, n_clusters), n_clusters):
-            labels = _everywhere(run, Z, run.simple, n_clusters)
-    if n_clusters == run.plan.n_clusters:  # not in an over-clustered round
-        run.start = labels
+    if run.judge is None or run.simple is None:
+        return labels
+    (nodes, graph), n_clusters = run.judge, run.plan.n_clusters
+    cut = normalized_cut(graph, labels[nodes], n_clusters)
+    if clearly_worse(cut, normalized_cut(graph, run.simple, n_clusters), n_clusters):
+        return _everywhere(run, Z, run.simple, n_clusters)
     return labels
 
 

@@ -48,7 +48,7 @@ plt.show()
 # %%
 # The authors of prediction strength take the largest number whose mean is at least 0.8 to 0.9 (the
 # dotted line). For DualAESpectral that is six, the number of digits; for KMeans on the pixels no
-# number gets there. The silhouette of the samples goes on rising past six for both: it favours
+# number gets there. The silhouette of the samples still rises after six for both: it favours
 # clusters that are compact in pixels, and digits are not.
 #
 # The silhouette *in the embedding* is not drawn, as it is high for every number: training makes

@@ -247,6 +247,7 @@ class DCEC(BaseDeepClusterer):
         "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
         "update_interval": [Interval(Integral, 1, None, closed="left")],
     }
+    starts = 2
     not_in_pretraining = BaseDeepClusterer.not_in_pretraining | {
         "gamma",
         "reconstruction_weight",
@@ -267,7 +268,7 @@ class DCEC(BaseDeepClusterer):
         architecture: Any = "auto",
         hidden_units: str | Sequence[int] = "auto",
         init: str = "auto",
-        n_init: int = 2,
+        n_init: int | str = "auto",
         pretrain_epochs: int | str = "auto",
         max_epochs: int | str = "auto",
         batch_size: int = 256,

@@ -325,8 +325,13 @@ class DMAE(BaseDeepClusterer):
         "train_encoder": ["boolean"],
         "architecture": [*BaseDeepClusterer.parameter_constraints["architecture"], None],
         "pretrain_target": [HasMethods("fit_transform"), None],
-        "init": [StrOptions({"auto", "overclustered", "graph", "k-means", "spectral", "seeded"})],
+        "init": [
+            StrOptions(
+                {"auto", "overclustered", "graph", "k-means", "spectral", "samples", "seeded"}
+            )
+        ],
     }
+    starts = 2
     not_in_pretraining = BaseDeepClusterer.not_in_pretraining | {
         "dissimilarity",
         "dissimilarity_params",
@@ -363,7 +368,7 @@ class DMAE(BaseDeepClusterer):
         architecture: Any = "auto",
         hidden_units: str | Sequence[int] = "auto",
         init: str = "auto",
-        n_init: int = 2,
+        n_init: int | str = "auto",
         pretrain_epochs: int | str = "auto",
         pretrain_target: Any = None,
         max_epochs: int | str = "auto",
@@ -417,8 +422,9 @@ class DMAE(BaseDeepClusterer):
 
     @classmethod
     def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
-        epochs = data.epochs(_CLUSTER_UPDATES, int(given["batch_size"]))
-        defaults = super().defaults(data, given) | {"max_epochs": epochs, "centered": True}
+        defaults = super().defaults(data, given) | {"centered": True}
+        if defaults["init"] != "samples":
+            defaults["max_epochs"] = data.epochs(_CLUSTER_UPDATES, int(given["batch_size"]))
         if given["architecture"] is not None:
             return defaults
         dissimilarity = given["dissimilarity"]

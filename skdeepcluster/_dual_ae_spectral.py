@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -16,8 +17,15 @@ from torch.nn.functional import one_hot
 
 from ._data.rows import INFERENCE_BATCH, Rows
 from ._engine.device import seeded_layers
+from ._engine.method import starts_from_samples
 from ._start.neighbors import nearest_neighbors
-from ._start.views import input_neighbors, partition_to_imitate, view_pretraining
+from ._start.views import (
+    STARTS,
+    cluster_shares,
+    input_neighbors,
+    partition_to_imitate,
+    view_pretraining,
+)
 from ._warnings import ignoring
 from .augment import random_masking
 from .base import (
@@ -60,6 +68,8 @@ from .nn import (
 
 # batches of the "auto" budgets; measured on USPS and the MNIST test set, doc/benchmarks
 _PRETRAIN_UPDATES = 700
+_TEXT_PRETRAIN_UPDATES = 1200
+_SHORT_PRETRAIN_UPDATES = 300  # where the partition comes from the samples
 _CLUSTER_UPDATES = 500
 _HEAD_SHARE = 0.4  # of the epochs of the spectral phase, for the head alone before it
 _LOOKS = 4  # at the neighbours, in the spectral phase
@@ -69,6 +79,7 @@ _SPECTRAL_RATE = 1 / 3
 # the same where only the head is trained
 _CAREFUL_RATE = 1 / 10
 _LEAST_VARIANCE = 1e-6  # around a center; of orthonormal outputs, which have mean squares of 1
+_AUGMENTATIONS = {"images": "crop", "bag of words": "masking"}
 _CONFIDENCE = 0.2  # weight of a sample's own entropy, of that of their mean
 
 
@@ -328,6 +339,7 @@ class DualAESpectral(BaseDeepClusterer):
         "n_components": 120,
         "scaling": "none",
         "augmentation": None,
+        "cluster_prior": "uniform",
         "init": "k-means",
         "pretrain_epochs": 100,
         "max_epochs": 100,
@@ -345,14 +357,16 @@ class DualAESpectral(BaseDeepClusterer):
         "noise": [Interval(Real, 0, None, closed="left")],
         "prior_weight": [Interval(Real, 0, None, closed="left")],
         "balance_weight": [Interval(Real, 0, None, closed="left")],
+        "cluster_prior": [StrOptions({"auto", "uniform"})],
         "affinity": [StrOptions({"probabilistic", "self-tuned", "gaussian"})],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "neighborhood": [StrOptions({"global", "batch"})],
-        "init": [StrOptions({"auto", "graph", "k-means", "spectral"})],
+        "init": [StrOptions({"auto", "graph", "k-means", "spectral", "samples"})],
     }
     not_in_pretraining = BaseDeepClusterer.not_in_pretraining | {
         "embedding",
         "balance_weight",
+        "cluster_prior",
         "affinity",
         "neighborhood",
     }
@@ -371,6 +385,7 @@ class DualAESpectral(BaseDeepClusterer):
         noise: float = 0.5,
         prior_weight: float = 0.0,
         balance_weight: float = 1.0,
+        cluster_prior: str = "auto",
         affinity: str = "probabilistic",
         n_neighbors: int = 5,
         neighborhood: str = "global",
@@ -381,7 +396,7 @@ class DualAESpectral(BaseDeepClusterer):
         architecture: Any = "auto",
         hidden_units: str | Sequence[int] = "auto",
         init: str = "auto",
-        n_init: int = 1,
+        n_init: int | str = "auto",
         pretrain_epochs: int | str = "auto",
         max_epochs: int | str = "auto",
         batch_size: int = 256,
@@ -406,6 +421,7 @@ class DualAESpectral(BaseDeepClusterer):
         self.noise = noise
         self.prior_weight = prior_weight
         self.balance_weight = balance_weight
+        self.cluster_prior = cluster_prior
         self.affinity = affinity
         self.n_neighbors = n_neighbors
         self.neighborhood = neighborhood
@@ -434,15 +450,18 @@ class DualAESpectral(BaseDeepClusterer):
 
     @classmethod
     def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
-        images, words = data.kind == "images", data.kind == "bag of words"
-        batch_size = int(given["batch_size"])
+        images = data.kind == "images"
+        epochs = partial(data.epochs, batch_size=int(given["batch_size"]), shortest=3)
+        few = starts_from_samples(data, given)
+        words = data.kind == "bag of words"
+        pretraining = _TEXT_PRETRAIN_UPDATES if words else _PRETRAIN_UPDATES
         return super().defaults(data, given) | {
-            "augmentation": "crop" if images else "masking" if words else None,
+            "augmentation": _AUGMENTATIONS.get(data.kind),
             "n_components": max(10, int(given["n_clusters"])),
             "architecture": "conv" if images else "mlp",
-            "init": "graph" if images or words else "spectral",
-            "pretrain_epochs": data.epochs(_PRETRAIN_UPDATES, batch_size, shortest=3),
-            "max_epochs": data.epochs(_CLUSTER_UPDATES, batch_size, shortest=3),
+            "init": STARTS.get(data.kind, "spectral"),
+            "pretrain_epochs": epochs(_SHORT_PRETRAIN_UPDATES if few else pretraining),
+            "max_epochs": epochs(_CLUSTER_UPDATES),
         }
 
     @staticmethod
@@ -466,7 +485,7 @@ class DualAESpectral(BaseDeepClusterer):
             decoder,
             StudentTAssignment(plan.n_clusters, width),
             MixturePrior(plan.n_clusters, width),
-            spherical=plan.mutual_information == "views",
+            spherical=plan.mutual_information == "views" and plan.data.kind != "bag of words",
             discriminators=discriminators,
         )
 
@@ -501,7 +520,8 @@ class DualAESpectral(BaseDeepClusterer):
         # neighbours in the input, for second views where nothing is augmented
         if plan.mutual_information != "views" or plan.augmentation is not None:
             return {}
-        return {"partners": input_neighbors(rows, int(plan.n_neighbors), random_state)[1]}
+        kind, n_neighbors = plan.data.kind, int(plan.n_neighbors)
+        return {"partners": input_neighbors(rows, kind, n_neighbors, random_state)[1]}
 
     @staticmethod
     def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
@@ -524,7 +544,9 @@ def _represent(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
     """Equation 13: the autoencoder's losses, and the divergence from a Gaussian prior."""
     plan = batch.plan
     views = [batch.augment(batch.x)]
-    if plan.mutual_information == "views":
+    # two views of a text keep it apart from all others, which spreads a large topic over the whole
+    # embedding; texts are only reconstructed
+    if plan.mutual_information == "views" and plan.data.kind != "bag of words":
         partners = batch.targets.get("partners")
         views.append(batch.augment(batch.x if partners is None else batch.neighbors(partners)))
     z = module.latent(torch.cat(views))
@@ -632,6 +654,8 @@ def _start_head(run: Run) -> dict[str, Tensor]:
     p = partition_to_imitate(run)
     with torch.no_grad():
         run.module.prior.means.copy_(_means(_latents(run), p))
+        if run.plan.cluster_prior == "auto":
+            run.module.prior.weights.copy_(cluster_shares(p))
     with seeded_layers(run.draw_seed(), run.rows.device):
         run.module.assign = _head(run.plan)
     run.module.assign.to(p.device)
@@ -733,7 +757,8 @@ def _head_losses(module: DualAutoencoder, batch: Batch, z: Tensor) -> dict[str, 
         divergence = module.prior(z[:n], module.log_variance(z[:n]), p[:n])
         losses["prior"] = plan.prior_weight * divergence.mean()
     if plan.balance_weight:
-        balance = _CONFIDENCE * entropy(p).mean() - entropy(p.mean(dim=0))
+        unlike = kl_divergence(p.mean(dim=0, keepdim=True), module.prior.weights).squeeze(0)
+        balance = _CONFIDENCE * entropy(p).mean() + unlike
         losses["balance"] = plan.balance_weight * balance
     return losses
 

@@ -27,7 +27,8 @@ from ._engine.plan import RUN_ONLY, Plan
 from ._engine.processes import LAUNCHED, Processes
 from ._engine.progress import Progress
 from ._engine.trainer import InterruptedTraining, Trainer
-from ._start.judge import clearly_worse, input_graph, normalized_cut, quick_k_means
+from ._start.judge import clearly_worse, input_graph, normalized_cut
+from ._start.samples import sample_partition
 from .nn import StudentTAssignment
 
 
@@ -123,11 +124,12 @@ class Fit:
     def _look_at_samples(self, seed: int) -> None:
         """The neighbour graph that judges partitions, and what the losses know of the samples."""
         self.judge: tuple[np.ndarray, csr_array] | None = None
-        self.simple: np.ndarray | None = None
-        if self.judged:
-            nodes, graph, samples = input_graph(self.rows, np.random.RandomState(seed))
-            self.judge = nodes, graph
-            self.simple = quick_k_means(samples, self.plan.n_clusters, seed)
+        self.simple: tuple[np.ndarray, np.ndarray] | None = None
+        kind, n_clusters = self.plan.data.kind, self.plan.n_clusters
+        if self.judged or self.plan.init == "samples":
+            nodes, graph, samples = input_graph(self.rows, kind, np.random.RandomState(seed))
+            self.simple = nodes, sample_partition(samples, graph, n_clusters, kind, seed)
+            self.judge = (nodes, graph) if self.judged else None
         self.constants = self.method.constants(self.plan, self.rows, np.random.RandomState(seed))
 
     def _progress(self, epochs: int) -> Progress:
@@ -258,13 +260,13 @@ class Fit:
         labels, state = trainer.first
         # the first process decides for all, because processors may differ in the last bits
         after, before = self.processes.of_all((cut(_labels(run)), cut(labels)))[0]
-        if clearly_worse(after, before, n_clusters):
+        if clearly_worse(after, before, self.plan):
             run.module.load_state_dict(state)
             sizes = tuple(np.bincount(labels, minlength=n_clusters).tolist())
             trainer.converged = False
             trainer.history[-1] |= {"cluster_sizes": sizes, "taken_back": True}
             what = "the last phase was taken back"
-        elif run.start is not None and clearly_worse(after, before := cut(run.start), n_clusters):
+        elif run.start is not None and clearly_worse(after, before := cut(run.start), self.plan):
             what = "the network does not represent them"
         else:
             return

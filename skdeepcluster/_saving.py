@@ -14,6 +14,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from ._data.kind import KINDS
 from ._data.rows import Rows
 from ._data.scaling import Scaler
 from ._encoding import decode, encode, intact, pack, plain, require_safetensors, unpack, write
@@ -38,7 +39,6 @@ _REQUIRED = {
     "n_features_in_",
 }
 _OPTIONAL = {"feature_names_in_", "_sklearn_output_config"}
-_KINDS = ("images", "bag of words", "vectors")
 _PACKAGE = __name__.split(".")[0]
 
 
@@ -361,7 +361,7 @@ def _data(description: Any, tensors: Mapping[str, Tensor]) -> Data:
     n, shape, prototypes = data.n_features, data.image_shape, tensors["probe.samples"]
     _refuse_invalid(
         {
-            "kind": data.kind in _KINDS and (data.kind == "images") == (shape is not None),
+            "kind": data.kind in KINDS and (data.kind == "images") == (shape is not None),
             "n_samples": _is_int(data.n_samples) and 0 < data.n_samples <= sys.maxsize,
             "n_features": _is_int(n),
             "image_shape": shape is None

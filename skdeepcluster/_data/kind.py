@@ -5,7 +5,14 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .scaling import column_statistics, one_unit
+
 _BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors are taken for text
+_MANY_COLUMNS, _FEW_COLUMNS = 128, 40
+_LIKE_NORM = 0.25  # deviation of the lengths of embeddings, as a share of their mean
+_ROWS = 10_000  # that are looked at
+
+KINDS = ("images", "bag of words", "embeddings", "table", "vectors")
 
 
 def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
@@ -20,10 +27,21 @@ def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
 
     Returns
     -------
-    {"images", "bag of words", "vectors"}
-        Vectors in which less than 5 % of the entries are not zero are a bag of words.
+    {"images", "bag of words", "embeddings", "table", "vectors"}
+        A bag of words has less than 5 % entries that are not zero. Embeddings of pretrained
+        networks are dense, have at least 128 columns, and rows of similar length. A table
+        has at most 40 columns, or columns with very different ranges. The rest are vectors.
     """
     if image_shape is not None:
         return "images"
+    n_features = X.shape[1]
     stored = X.count_nonzero() if sp.issparse(X) else np.count_nonzero(X)
-    return "bag of words" if stored < _BAG_OF_WORDS * X.shape[0] * X.shape[1] else "vectors"
+    if stored < _BAG_OF_WORDS * X.shape[0] * n_features:
+        return "bag of words"
+    low, high, *_ = column_statistics(X)
+    if n_features <= _FEW_COLUMNS or not one_unit(high - low):
+        return "table"
+    if sp.issparse(X) or n_features < _MANY_COLUMNS:
+        return "vectors"
+    length = np.linalg.norm(X[:: -(-len(X) // _ROWS)].astype(np.float64), axis=1)
+    return "embeddings" if length.std() <= _LIKE_NORM * length.mean() else "vectors"

@@ -34,8 +34,8 @@ class Scaler:
             return cls(kind, np.zeros(1), np.ones(1))
         low, high, mean, variance = column_statistics(X)
         if kind == "auto":
-            one_unit = images or sp.issparse(X) or _one_unit(high - low)
-            kind = "global" if one_unit else "standard"
+            alike = images or sp.issparse(X) or one_unit(high - low)
+            kind = "global" if alike else "standard"
         if kind == "standard":
             return cls(kind, mean, _inverse(np.sqrt(variance)))
         # one factor for all columns: distances keep their proportions. The mean square of an
@@ -93,7 +93,7 @@ def _inverse(deviation: np.ndarray) -> np.ndarray:
     return inverse
 
 
-def _one_unit(spread: np.ndarray) -> bool:
+def one_unit(spread: np.ndarray) -> bool:
     """Whether all columns seem to have the same unit, as pixels or coordinates have.
 
     They do if at least three quarters of the columns that vary have a range of at least a tenth

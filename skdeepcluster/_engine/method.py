@@ -24,6 +24,8 @@ Augmentation = Callable[..., Tensor]
 
 PRETRAIN_UPDATES = 2400  # batches; measured on USPS and the MNIST test set, doc/benchmarks
 OVERCLUSTER_UPDATES = 600
+_SHORT_PRETRAIN_UPDATES = 600  # where the partition comes from the samples
+_SHORT_CLUSTER_UPDATES = 300
 CLUSTER_UPDATES = 1000
 _SMALL_IMAGE = 32 * 32  # pixels, up to which an MLP was as accurate as convolutions, and faster
 _COMPONENTS = 10  # width of the embedding in the authors' code, for DCEC and DMAE
@@ -45,6 +47,13 @@ def affine(x: Tensor, generator: Any) -> Tensor:
     return random_affine(x, generator, strength=strength)
 
 
+def starts_from_samples(data: Data, given: Mapping[str, Any]) -> bool:
+    """Whether the start partition is one of the samples, which needs no long pretraining."""
+    return given["init"] == "samples" or (
+        given["init"] == "auto" and data.kind in ("embeddings", "table")
+    )
+
+
 class Method(ABC):
     """A clustering method: what is trained, and how.
 
@@ -62,6 +71,8 @@ class Method(ABC):
         Parameters that phases marked `cached` do not depend on, so that ``memory`` may share
         them. A name that is missing costs time. A name that the phases do depend on gives wrong
         results.
+    starts : int
+        How many starts "auto" makes, where the partition does not come from the samples.
     start_decides : bool
         Whether the phases before the last already decide the clusters.
     augmentations : mapping of str to callable
@@ -75,8 +86,16 @@ class Method(ABC):
         {"n_clusters", "n_components", "architecture", "hidden_units", "image_shape", "scaling"}
     )
     not_in_pretraining: ClassVar[frozenset[str]] = frozenset(
-        {"n_clusters", "init", "overcluster_epochs", "max_epochs", "n_init", "tol"}
+        {
+            "n_clusters",
+            "init",
+            "overcluster_epochs",
+            "max_epochs",
+            "n_init",
+            "tol",
+        }
     )
+    starts: ClassVar[int] = 1
     start_decides: ClassVar[bool] = False
     augmentations: ClassVar[Mapping[str, Augmentation]] = {
         "affine": affine,
@@ -171,6 +190,9 @@ class Method(ABC):
             A value for each parameter that may be "auto".
         """
         images, words = data.kind == "images", data.kind == "bag of words"
+        samples = starts_from_samples(data, given)
+        pretraining = _SHORT_PRETRAIN_UPDATES if samples else PRETRAIN_UPDATES
+        clustering = _SHORT_CLUSTER_UPDATES if samples else CLUSTER_UPDATES
         large = images and math.prod(data.sample_shape[1:]) > _SMALL_IMAGE
         batch_size = int(given["batch_size"])
         return {
@@ -180,10 +202,11 @@ class Method(ABC):
             "n_components": max(_COMPONENTS, int(given["n_clusters"]) if words else 0),
             "architecture": "conv" if large else "mlp",
             "hidden_units": default_widths(data.n_features),
-            "init": "graph" if words else "overclustered",
-            "pretrain_epochs": data.epochs(PRETRAIN_UPDATES, batch_size),
+            "init": "graph" if words else "samples" if samples else "overclustered",
+            "n_init": 1 if samples else cls.starts,
+            "pretrain_epochs": data.epochs(pretraining, batch_size),
             "overcluster_epochs": data.epochs(OVERCLUSTER_UPDATES, batch_size),
-            "max_epochs": data.epochs(CLUSTER_UPDATES, batch_size),
+            "max_epochs": data.epochs(clustering, batch_size),
             "learning_rate": _TEXT_LEARNING_RATE if words else _LEARNING_RATE,
         }
 

@@ -30,8 +30,8 @@ class Run:
         The one source of randomness, on the device of the samples. Hand it to whatever draws.
     judge : tuple of index and graph, or None
         Neighbour graph of the samples as they came in; None for text.
-    simple : int ndarray or None
-        Clusters of the judge's nodes by k-means on the samples themselves.
+    simple : tuple of index and int ndarray, or None
+        Some rows, and their clusters in a partition of the samples themselves.
     start : int ndarray of shape (n_samples,) or None
         The start partition, once there is one.
     constants : dict of str to tensor of shape (n_samples, ...)
@@ -59,7 +59,7 @@ class Run:
     plan: Plan
     generator: torch.Generator = field(default_factory=torch.Generator)
     judge: tuple[np.ndarray, Any] | None = None
-    simple: np.ndarray | None = None
+    simple: tuple[np.ndarray, np.ndarray] | None = None
     start: np.ndarray | None = None
     constants: dict[str, Tensor] = field(default_factory=dict)
     others: list[np.ndarray] = field(default_factory=list)

@@ -22,7 +22,7 @@ SHARED: Mapping[str, Any] = MappingProxyType(
         "architecture": "auto",
         "hidden_units": "auto",
         "init": "auto",
-        "n_init": 1,
+        "n_init": "auto",
         "pretrain_epochs": "auto",
         "max_epochs": "auto",
         "batch_size": 256,
@@ -39,6 +39,7 @@ SHARED: Mapping[str, Any] = MappingProxyType(
         "random_state": None,
     }
 )
+_MANY_SAMPLES = 10_000  # from which training takes more batches
 # of these, the ones that do not change what a fit ends with
 RUN_ONLY = frozenset(
     {"device", "memory", "checkpoint", "callbacks", "warm_start", "verbose", "random_state"}
@@ -51,7 +52,7 @@ class Data:
 
     Attributes
     ----------
-    kind : {"images", "bag of words", "vectors"}
+    kind : {"images", "bag of words", "embeddings", "table", "vectors"}
         What the samples are.
     n_samples, n_features : int
         Shape of the flat samples.
@@ -70,12 +71,12 @@ class Data:
         return self.image_shape or (self.n_features,)
 
     def epochs(self, updates: int, batch_size: int, *, shortest: int = 8) -> int:
-        """Epochs that make a number of batches.
+        """Epochs that make a number of batches, more of them for more than 10 000 samples.
 
         Parameters
         ----------
         updates : int
-            Number of batches.
+            Number of batches for up to 10 000 samples; it grows with the root of their number.
         batch_size : int
             Samples in a batch.
         shortest : int, default=8
@@ -87,7 +88,8 @@ class Data:
         int
         """
         an_epoch = max(math.ceil(self.n_samples / batch_size), shortest)
-        return math.ceil(updates / an_epoch)
+        growth = math.sqrt(max(1.0, self.n_samples / _MANY_SAMPLES))
+        return math.ceil(growth * updates / an_epoch)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from .._data.rows import Rows
 # among which neighbours are looked for, as the search is quadratic, that k-means starts from, and
 # that a singular value decomposition is of
 MANY_ROWS = 20_000
+_EMBEDDING_WIDTH = 100
 _SPARSE_WIDTH = 50  # dimensions that neighbours of sparse samples are looked for in
 
 
@@ -23,9 +24,13 @@ def some_rows(rows: Rows, most: int, random_state: np.random.RandomState) -> np.
 
 
 def rows_as_features(
-    rows: Rows, index: np.ndarray, random_state: np.random.RandomState
+    rows: Rows, index: np.ndarray, kind: str, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Samples for a search of neighbours: scaled, and wide sparse ones in 50 dimensions.
+    """Samples as a search of neighbours takes them.
+
+    They are scaled, and wide sparse ones are reduced to 50 dimensions. Neighbours of embeddings are
+    those with the smallest angle, so their directions are taken, without scaling and in 100
+    dimensions.
 
     Parameters
     ----------
@@ -33,6 +38,8 @@ def rows_as_features(
         The samples.
     index : ndarray of shape (s,)
         Which of them.
+    kind : str
+        Kind of the samples.
     random_state : numpy.random.RandomState
         Of the truncated singular value decomposition of sparse samples.
 
@@ -40,6 +47,11 @@ def rows_as_features(
     -------
     ndarray of shape (s, m)
     """
+    if kind == "embeddings":
+        unit = directions(rows.X[index].astype(np.float32))
+        svd = TruncatedSVD(min(_EMBEDDING_WIDTH, len(index) - 1), random_state=random_state)
+        svd.set_output(transform="default")
+        return directions(svd.fit_transform(unit))
     if not sp.issparse(rows.X) or rows.X.shape[1] <= _SPARSE_WIDTH:
         features: np.ndarray = rows.take(index).flatten(1).cpu().numpy()
         return features
@@ -145,3 +157,10 @@ def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
     for _ in range(n_steps):
         Z = 0.5 * (Z + walk @ Z)
     return Z
+
+
+def directions(points: np.ndarray) -> np.ndarray:
+    """Points divided by their lengths; a point at the origin stays there."""
+    length = np.linalg.norm(points, axis=1, keepdims=True)
+    unit: np.ndarray = points / np.maximum(length, float(np.finfo(np.float32).tiny))
+    return unit

@@ -11,69 +11,23 @@ from typing import cast
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from .._data.rows import INFERENCE_BATCH, Rows
+from .._data.rows import INFERENCE_BATCH
 from .._engine.phases import Run
 from .._warnings import ignoring
 from ..dissimilarities import Dissimilarity
 from ..nn import StudentTAssignment
 from .judge import MAX_ROWS, clearly_worse, normalized_cut
-from .neighbors import MANY_ROWS, neighbor_graph, rows_as_features, smooth_on_graph, some_rows
+from .neighbors import MANY_ROWS, directions, rows_as_features, smooth_on_graph
+from .samples import by_nearest, spectral_partition
 
 _TINY = float(np.finfo(np.float32).tiny)
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
-_SPECTRAL_ROWS = 2_000  # of a spectral start
-# neighbours there, over the root of the rows: fewer do not see past the clumps that contracted
-# samples lie in, more reach across the gap of 300 or 400 rows
-_SPECTRAL_REACH = 1.25
-_CONTRACTIONS = 5
-
-
-def spectral_partition(
-    rows: Rows, n_clusters: int, random_state: np.random.RandomState
-) -> np.ndarray:
-    """Spectral clustering of (at most 2000 of) the samples, contracted to curves and sheets.
-
-    Noise across a curve fills the gap to the next one, and the smallest cut of a neighbour graph
-    of 1000 points may then go through the curve: without the contraction, spectral clustering of
-    `make_moons` with noise .1 had a mean ACC of .87, with it .99.
-
-    Parameters
-    ----------
-    rows : Rows
-        The samples.
-    n_clusters : int
-        Number of clusters.
-    random_state : numpy.random.RandomState
-        Draws the sample of rows, and for the k-means inside.
-
-    Returns
-    -------
-    int ndarray of shape (n_samples,)
-        Labels; a row outside of the sample takes that of its nearest row inside.
-    """
-    features = rows_as_features(rows, np.arange(len(rows)), random_state)
-    index = some_rows(rows, _SPECTRAL_ROWS, random_state)
-    points = features[index]
-    if len(points) <= n_clusters:
-        return np.arange(len(rows)) % len(points)  # as many eigenvectors do not exist
-    n_neighbors = round(_SPECTRAL_REACH * len(points) ** 0.5)
-    graph = neighbor_graph(smooth_on_graph(points, _CONTRACTIONS), n_neighbors)
-    # a graph in several parts, which is what one hopes for; duplicates and few rows
-    with ignoring(Warning):
-        found = SpectralClustering(
-            n_clusters, affinity="precomputed", random_state=random_state
-        ).fit_predict(sp.csr_matrix(graph))
-    nearest = NearestNeighbors(n_neighbors=1).fit(points)
-    labels: np.ndarray = found[nearest.kneighbors(features, return_distance=False)[:, 0]]
-    labels[index] = found
-    return labels
 
 
 def start_partition(
@@ -89,12 +43,13 @@ def start_partition(
         agree on more.
     n_clusters : int
         Number of centers.
-    init : {"overclustered", "graph", "k-means", "spectral"}
+    init : {"overclustered", "graph", "k-means", "spectral", "samples"}
         "k-means" is the best of 20 runs on the embedding, as in the paper. "spectral" is spectral
-        clustering of the samples. The others also take k-means on the directions of the smoothed
-        embedding, and of the embeddings of the run's `others` and this side by side, and keep the
-        partition with the smallest normalised cut of the judge. Starts err apart: what one
-        embedding joins, another keeps separate.
+        clustering of the samples. "samples" is the run's partition of the samples; if an earlier
+        phase started from it, it is the same partition again. The others also take k-means on the
+        directions of the smoothed embedding, and on the embeddings of the run's `others` and this
+        one side by side, and keep the partition with the smallest normalised cut of the judge.
+        Different starts make different errors: what one embedding joins, another keeps separate.
 
     Returns
     -------
@@ -114,16 +69,31 @@ def start_partition(
 
     if init == "k-means":
         return _layer(best_k_means(Z, n_clusters, random_state).cluster_centers_, run), {}
-    if init == "spectral":
-        labels = spectral_partition(run.rows, n_clusters, random_state)
+    if init in ("samples", "spectral"):
+        labels = _partition_of_samples(run, n_clusters, init)
     elif run.judge is None:
         labels = _agreed_partition([Z, *run.others], k_means)
     else:
         labels = _smallest_cut(run, Z, k_means, n_clusters)
-    if n_clusters == run.plan.n_clusters:  # not in an over-clustered round
+    if init == "samples":
+        run.start = labels
+    elif n_clusters == run.plan.n_clusters:  # not in an over-clustered round
         labels = run.start = _do_no_harm(run, Z, labels)
     targets = one_hot(torch.from_numpy(labels).long(), n_clusters).float().to(run.rows.device)
     return _layer(_class_means(Z, labels, n_clusters), run), {"p": targets}
+
+
+def _partition_of_samples(run: Run, n_clusters: int, init: str) -> np.ndarray:
+    """Clusters of the samples themselves, of all rows."""
+    if init == "samples" and run.start is not None:
+        return run.start
+    random_state = np.random.RandomState(run.draw_seed())
+    index = np.arange(len(run.rows))
+    features = rows_as_features(run.rows, index, run.plan.data.kind, random_state)
+    if init == "spectral":
+        return spectral_partition(features, n_clusters, run.draw_seed())
+    nodes, labels = cast(tuple[np.ndarray, np.ndarray], run.simple)
+    return by_nearest(features, nodes, labels)
 
 
 def _smallest_cut(
@@ -145,10 +115,10 @@ def _do_no_harm(run: Run, Z: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """k-means on the samples themselves, where the partition is clearly worse than that."""
     if run.judge is None or run.simple is None:
         return labels
-    (nodes, graph), n_clusters = run.judge, run.plan.n_clusters
+    (nodes, graph), (_, simple), n_clusters = run.judge, run.simple, run.plan.n_clusters
     cut = normalized_cut(graph, labels[nodes], n_clusters)
-    if clearly_worse(cut, normalized_cut(graph, run.simple, n_clusters), n_clusters):
-        return _everywhere(run, Z, run.simple, n_clusters)
+    if clearly_worse(cut, normalized_cut(graph, simple, n_clusters), run.plan):
+        return _everywhere(run, Z, simple, n_clusters)
     return labels
 
 
@@ -243,13 +213,7 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _smooth_directions(Z: np.ndarray) -> np.ndarray:
-    return _directions(smooth_on_graph(Z))
-
-
-def _directions(Z: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(Z, axis=1, keepdims=True)
-    directions: np.ndarray = Z / np.maximum(length, _TINY)
-    return directions
+    return directions(smooth_on_graph(Z))
 
 
 def _agreed_partition(
@@ -260,7 +224,7 @@ def _agreed_partition(
     Of the two, the view in which k-means on one start and on another agree more: what is in
     the data is found twice.
     """
-    views = [[part / _rms(part) for part in embeddings], [_directions(p) for p in embeddings]]
+    views = [[part / _rms(part) for part in embeddings], [directions(p) for p in embeddings]]
 
     def agreement(view: list[np.ndarray]) -> float:
         pairs = combinations([k_means(part) for part in view], 2)

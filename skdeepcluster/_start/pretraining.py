@@ -6,6 +6,7 @@ from .._engine.phases import Batch, Phase, Run, Step
 from .._engine.plan import Plan
 from ..augment import random_masking
 from ..functional import (
+    cosine,
     kl_divergence,
     one_cycle,
     reconstruction_error,
@@ -16,7 +17,7 @@ from .partition import start_partition
 
 
 def start_phases(plan: Plan) -> tuple[Phase, ...]:
-    """Train the autoencoder alone, then with too many clusters where `init` says so.
+    """Train the autoencoder alone, then with too many clusters or a partition, as `init` says.
 
     Parameters
     ----------
@@ -28,9 +29,11 @@ def start_phases(plan: Plan) -> tuple[Phase, ...]:
     tuple of Phase
         The module needs an encoder, a decoder and an assignment layer.
     """
-    if plan.init != "overclustered":
-        return (pretraining(plan),)
-    return pretraining(plan), overclustered_round(plan)
+    if plan.init == "samples":
+        return pretraining(plan), imitation(plan)
+    if plan.init == "overclustered":
+        return pretraining(plan), overclustered_round(plan)
+    return (pretraining(plan),)
 
 
 def pretraining(plan: Plan) -> Phase:
@@ -88,6 +91,35 @@ def overclustered_round(plan: Plan) -> Phase:
         setup=_twice_the_clusters,
         refresh=_sharpen,
     )
+
+
+def imitation(plan: Plan) -> Phase:
+    """The network learns a partition of the samples, which its embedding need not show yet.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its `pretrain_epochs` is the length.
+
+    Returns
+    -------
+    Phase
+        The assignment layer of the module is replaced.
+    """
+    step = Step("joint", _self_train, trains=("encoder", "decoder", "assign"))
+    return Phase(
+        "imitate",
+        plan.pretrain_epochs,
+        (step,),
+        plan.learning_rate,
+        plan.schedule(cosine),
+        setup=_start_to_imitate,
+    )
+
+
+def _start_to_imitate(run: Run) -> dict[str, Tensor]:
+    run.module.assign, targets = start_partition(run, run.plan.n_clusters, run.plan.init)
+    return targets
 
 
 def _twice_the_clusters(run: Run) -> dict[str, Tensor]:

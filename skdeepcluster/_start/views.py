@@ -18,6 +18,9 @@ from ..functional import one_cycle
 from .neighbors import nearest_neighbors, rows_as_features
 from .partition import start_partition
 
+# by the kind of the samples, for methods whose networks imitate it; "spectral" for the others
+STARTS = {"images": "graph", "bag of words": "graph", "embeddings": "samples", "table": "samples"}
+
 
 def view_pretraining(
     plan: Plan,
@@ -57,7 +60,7 @@ def view_pretraining(
 
 
 def input_neighbors(
-    rows: Rows, n_neighbors: int, random_state: np.random.RandomState
+    rows: Rows, kind: str, n_neighbors: int, random_state: np.random.RandomState
 ) -> tuple[Tensor, Tensor]:
     """Nearest other samples of each sample, which may be views of it.
 
@@ -65,6 +68,8 @@ def input_neighbors(
     ----------
     rows : Rows
         The samples.
+    kind : str
+        Their kind.
     n_neighbors : int
         Neighbours of each sample.
     random_state : numpy.random.RandomState
@@ -76,9 +81,25 @@ def input_neighbors(
         Ascending.
     index : int64 tensor of shape (n_samples, n_neighbors), on the device of the samples
     """
-    features = rows_as_features(rows, np.arange(len(rows)), random_state)
+    features = rows_as_features(rows, np.arange(len(rows)), kind, random_state)
     distances, index = nearest_neighbors(features, n_neighbors, random_state)
     return torch.from_numpy(distances).float(), torch.from_numpy(index).to(rows.device)
+
+
+def cluster_shares(p: Tensor) -> Tensor:
+    """Shares of the clusters in a start partition, for a prior; none is empty.
+
+    Parameters
+    ----------
+    p : tensor of shape (n_samples, n_clusters)
+        Rows of zeros and a one.
+
+    Returns
+    -------
+    tensor of shape (n_clusters,)
+    """
+    sizes = p.sum(dim=0).clamp_min(1.0)
+    return sizes / sizes.sum()
 
 
 def partition_to_imitate(run: Run) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..functional import entropy, gaussian_divergence, orthonormalizer, squared_distances
+from ..functional import gaussian_divergence, kl_divergence, orthonormalizer, squared_distances
 from .assignment import _permute
 from .autoencoders import FeatureEncoder, _dense, glorot_
 
@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
 class MixturePrior(nn.Module):
     """Prior of the latents with one Gaussian for each cluster.
 
-    All Gaussians have unit variance and equal weight. Yang et al. 2019, equation 18.
+    All Gaussians have unit variance. Yang et al. 2019, equation 18, where their weights are equal.
 
     Parameters
     ----------
@@ -70,6 +70,8 @@ class MixturePrior(nn.Module):
     ----------
     means : torch.nn.Parameter of shape (n_clusters, n_components)
         Means of the Gaussians; zero until a start partition sets them.
+    weights : tensor of shape (n_clusters,)
+        Weights of the Gaussians, which sum to one; equal until a start partition sets them.
 
     Examples
     --------
@@ -82,6 +84,8 @@ class MixturePrior(nn.Module):
     def __init__(self, n_clusters: int, n_components: int) -> None:
         super().__init__()
         self.means = nn.Parameter(torch.zeros(n_clusters, n_components))
+        self.weights: Tensor
+        self.register_buffer("weights", torch.full((n_clusters,), 1.0 / n_clusters))
         self.float()
 
     def forward(self, mean: Tensor, log_variance: Tensor, p: Tensor) -> Tensor:
@@ -91,7 +95,7 @@ class MixturePrior(nn.Module):
         clusters have the posterior `p`, shape (n, n_clusters).
         """
         apart = gaussian_divergence(mean.unsqueeze(1) - self.means, log_variance.unsqueeze(1))
-        return (p * apart).sum(dim=1) - entropy(p) + math.log(p.shape[1])
+        return (p * apart).sum(dim=1) + kl_divergence(p, self.weights)
 
 
 class SpectralAssignment(nn.Module):

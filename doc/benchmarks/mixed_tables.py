@@ -2,6 +2,7 @@
 
     python doc/benchmarks/mixed_tables.py                          # all that is missing
     python doc/benchmarks/mixed_tables.py --only KMeans Gaussian   # estimators with these words
+    python doc/benchmarks/mixed_tables.py --one-hot 1 --sets plain # one weight, one table
     python doc/benchmarks/mixed_tables.py --table                  # of what was run
 
 Five made tables with known segments, the penguins of the package palmerpenguins (left out where it
@@ -18,6 +19,7 @@ import warnings
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
-SEEDS = range(3)
+N_SEEDS = 3
 N_ROWS, N_NUMBERS, N_VALUES = 3000, 6, (2, 3, 4, 6)
 MISSING = 0.06
 # segments in percent, distance of their means, log-normal columns, correlation, random categories
@@ -170,25 +172,21 @@ if __name__ == "__main__":
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
     parser.add_argument("--only", nargs="+", default=[""], help="words, one in the estimator")
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="number of seeds")
+    parser.add_argument("--one-hot", nargs="+", default=ONE_HOT, choices=ONE_HOT)
+    parser.add_argument("--seeds", type=int, default=N_SEEDS, help="number of seeds")
     options = parser.parse_args()
     if options.table:
         print_table()
         raise SystemExit
-    for seed in range(options.seeds):
-        for name in options.sets:
-            if name == "penguins" and find_spec("palmerpenguins") is None:
-                print("penguins left out: pip install palmerpenguins")
-                continue
-            for one_hot in choices(name):
-                for estimator in ESTIMATORS:
-                    key = (name, one_hot, estimator, seed)
-                    if not any(word in estimator for word in options.only):
-                        continue
-                    if key in [
-                        (r["set"], r["one_hot"], r["estimator"], r["seed"]) for r in done(RESULTS)
-                    ]:
-                        continue
-                    result = run(*key)
-                    keep(result, RESULTS)
-                    print(json.dumps(result), flush=True)
+    if find_spec("palmerpenguins") is None:
+        print("penguins left out: pip install palmerpenguins")
+        options.sets = [name for name in options.sets if name != "penguins"]
+    for seed, name in product(range(options.seeds), options.sets):
+        for one_hot, estimator in product(choices(name), ESTIMATORS):
+            key = (name, one_hot, estimator, seed)
+            chosen = one_hot in options.one_hot and any(w in estimator for w in options.only)
+            known = [(r["set"], r["one_hot"], r["estimator"], r["seed"]) for r in done(RESULTS)]
+            if chosen and key not in known:
+                result = run(*key)
+                keep(result, RESULTS)
+                print(json.dumps(result), flush=True)

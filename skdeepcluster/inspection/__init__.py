@@ -11,12 +11,14 @@ Legends are drawn to the right of the axes. If a figure holds several Displays, 
 
 from .cluster_gallery import ClusterGalleryDisplay
 from .embedding import EmbeddingDisplay
+from .n_clusters import NClustersDisplay
 from .reconstruction import ReconstructionDisplay
 from .training_curve import TrainingCurveDisplay
 
 __all__ = [
     "ClusterGalleryDisplay",
     "EmbeddingDisplay",
+    "NClustersDisplay",
     "ReconstructionDisplay",
     "TrainingCurveDisplay",
 ]

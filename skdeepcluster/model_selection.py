@@ -131,7 +131,7 @@ def suggest_n_clusters(
     """
     model, X = _last_step(estimator, X)
     candidates = _check_candidates(n_clusters_range)
-    points = _points(model, X, candidates)
+    points = _points(model, X, int(candidates[-1]))
     separations = _separations(points, int(candidates[-1]))
     here, following = separations[candidates - 2], separations[candidates - 1]
     scores = here - following
@@ -166,16 +166,16 @@ def _check_candidates(n_clusters_range: Iterable[int]) -> np.ndarray:
     return np.array(given, dtype=np.int64)
 
 
-def _points(model: BaseDeepClusterer, X: Any, candidates: np.ndarray) -> np.ndarray:
+def _points(model: BaseDeepClusterer, X: Any, most: int) -> np.ndarray:
     """Where dense regions are looked for: at most 3000 of the samples, or their embeddings."""
     model._validate_params()
     rows_of_X, image_shape, _ = model._admit(X, again=False)
     cpu = torch.device("cpu")
     plan = model._make_plan(rows_of_X, image_shape, model._given(), cpu, again=False)
     data = plan.data
-    if candidates[-1] >= data.n_samples:
+    if most >= data.n_samples:
         raise ValueError(
-            f"n_clusters_range ends with {candidates[-1]}, which should be < "
+            f"n_clusters_range ends with {most}, which should be < "
             f"n_samples={data.n_samples}: pass more samples, or fewer candidates."
         )
     random_state = check_random_state(model.random_state)
@@ -185,18 +185,18 @@ def _points(model: BaseDeepClusterer, X: Any, candidates: np.ndarray) -> np.ndar
     # the embedding knows no more than the samples
     if data.kind == "vectors":
         return rows_as_features(rows, index, random_state)
-    embedding: np.ndarray = _embedding(model, X, candidates)[index]
+    embedding: np.ndarray = _embedding(model, X)[index]
     return embedding
 
 
-def _embedding(model: BaseDeepClusterer, X: Any, candidates: np.ndarray) -> np.ndarray:
+def _embedding(model: BaseDeepClusterer, X: Any) -> np.ndarray:
     """The embedding after the pretraining."""
     if "n_clusters" not in model.not_in_pretraining:
         raise ValueError(
             f"{type(model).__name__} pretrains for one n_clusters, so that it cannot compare "
             "several. Pass DualAESpectral with the same image_shape; its answer is about the data."
         )
-    wanted = {"n_clusters": int(candidates[0]), "init": "k-means", "n_init": 1, "max_epochs": 0}
+    wanted = {"n_clusters": 1, "init": "k-means", "n_init": 1, "max_epochs": 0}
     known = model.get_params(deep=False)
     model.set_params(**{name: value for name, value in wanted.items() if name in known})
     return np.asarray(model.fit(X).transform(X))  # from a frame, if the user set transform_output
@@ -209,7 +209,8 @@ def _separations(points: np.ndarray, most: int) -> np.ndarray:
     near = np.partition(squareform(distances), n_neighbors, axis=1)[:, : n_neighbors + 1]
     near = np.sort(near)[:, 1:]  # without the point itself
     apart = distances[distances > 0]
-    near = np.maximum(near, apart.min() if len(apart) else 1.0)  # duplicates
+    # duplicates are closer than the closest others, but not infinitely dense
+    near = np.maximum(near, apart.min() / 2 if len(apart) else 1.0)
     radius = near[:, -1]
     growth = np.log(radius[:, None] / near[:, :-1]).mean() if n_neighbors > 1 else 0.0
     dimension = 1.0 / growth if growth > 0 else 1.0

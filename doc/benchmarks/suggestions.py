@@ -91,40 +91,36 @@ def run(name, seed, folder):
     }
 
 
-def right(row, which):
-    """Whether a number is within one of a known one."""
-    return any(abs(row[which] - known) <= 1 for known in row["truth"])
+def count(rows, which):
+    """Of runs: how many numbers are known ones, and how many are within one of a known one."""
+    errors = [min(abs(row[which] - known) for known in row["truth"]) for row in rows]
+    return f"{errors.count(0)} exact, {sum(e <= 1 for e in errors)} within one of {len(errors)}"
 
 
 def table():
     rows = done(RESULTS)
     for group in (SETS, TABLES):
         print(
-            f"{'set':20}{'known':>12}{'suggested':>14}{'score':>8}{'silhouette':>14}{'seconds':>9}"
+            f"{'set':18}{'known':>9}{'suggested':>13}{'score':>8}{'silhouette':>13}{'seconds':>9}"
         )
         for name in group:
             found = sorted((r for r in rows if r["set"] == name), key=lambda r: r["seed"])
             if not found:
-                print(f"{name:20}  not run")
+                print(f"{name:18}  not run")
                 continue
-            cells = [
+            known = ", ".join(map(str, sorted(set(found[0]["truth"]))))
+            suggested, silhouette = (
                 ", ".join(str(row[which]) for row in found)
                 for which in ("suggestion", "silhouette_kmeans")
-            ]
-            known = ", ".join(map(str, sorted(set(found[0]["truth"]))))
+            )
             score = np.mean([row["score"] for row in found])
             seconds = np.mean([row["seconds"] for row in found])
-            print(f"{name:20}{known:>12}{cells[0]:>14}{score:8.2f}{cells[1]:>14}{seconds:9.1f}")
+            print(f"{name:18}{known:>9}{suggested:>13}{score:8.2f}{silhouette:>13}{seconds:9.1f}")
         for seed in range(SEEDS):
             found = [r for r in rows if r["set"] in group and r["seed"] == seed]
-            counts = [
-                sum(right(row, which) for row in found)
-                for which in ("suggestion", "silhouette_kmeans")
-            ]
-            print(
-                f"within one, seed {seed}: {counts[0]} of {len(found)}, "
-                f"by the silhouette of KMeans {counts[1]}"
-            )
+            if found:
+                print(f"seed {seed}: {count(found, 'suggestion')}")
+                print(f"        {count(found, 'silhouette_kmeans')} by the silhouette of KMeans")
         print()
 
 

@@ -27,6 +27,7 @@ NClustersDisplay.from_suggestion(suggestion)
 plt.show()
 
 # %%
-# The suggestion is one too many. The digit 1 is written in two ways, and they are two dense regions:
-# no method without labels can know that we want them in one cluster. So look at the clusters, for
-# instance with :class:`~skdeepcluster.inspection.ClusterGalleryDisplay`, before you believe a number.
+# The suggestion is one too many. The digit 1 is written in two ways, and they are two dense
+# regions: no method without labels can know that we want them in one cluster. So look at the
+# clusters before you believe a number, for instance with
+# :class:`~skdeepcluster.inspection.ClusterGalleryDisplay`.

@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from ._data.rows import Rows
+from ._sklearn import validate_parameter_constraints
 from ._start.neighbors import rows_as_features, some_rows
 from .base import BaseDeepClusterer
 
@@ -135,8 +136,8 @@ def suggest_n_clusters(
              5        0.19    0.12
              6        0.07    0.06
     """
-    model, X = _last_step(estimator, X)
     candidates = _check_candidates(n_clusters_range)
+    model, X = _last_step(estimator, X)
     most = int(candidates[-1])
     seed = check_random_state(model.random_state).randint(np.iinfo(np.int32).max)
     random_state = np.random.RandomState(seed)
@@ -181,7 +182,9 @@ def _points(
     model: BaseDeepClusterer, X: Any, most: int, random_state: np.random.RandomState
 ) -> np.ndarray:
     """Where dense regions are looked for: the samples or their embeddings, at most 15 000."""
-    model._validate_params()
+    validate_parameter_constraints(
+        model._parameter_constraints, model.get_params(deep=False), type(model).__name__
+    )
     rows_of_X, image_shape, _ = model._admit(X, again=False)
     cpu = torch.device("cpu")
     plan = model._make_plan(rows_of_X, image_shape, model._given(), cpu, again=False)

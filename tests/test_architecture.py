@@ -110,7 +110,7 @@ def test_no_method_imports_another(path):
 
 @BY_NAME
 def test_the_foundation_knows_no_method(path):
-    if room(name(path)) in FOUNDATION | TENSOR_ROOMS | {"metrics", "inspection"}:
+    if room(name(path)) in FOUNDATION | TENSOR_ROOMS | {"metrics", "inspection", "model_selection"}:
         assert own(path).isdisjoint(METHODS)
 
 

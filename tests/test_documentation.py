@@ -12,6 +12,7 @@ import skdeepcluster
 
 DOC = Path(__file__).parents[1] / "doc"
 MODULES = ["augment", "datasets", "dissimilarities", "functional", "inspection", "metrics", "nn"]
+MODULES += ["model_selection"]
 METHODS = sorted(path for path in (DOC / "methods").glob("*.rst") if path.stem != "index")
 
 

@@ -15,6 +15,7 @@ Legends are drawn to the right of the axes. If a figure holds several Displays, 
 from .cluster_gallery import ClusterGalleryDisplay
 from .cluster_summary import ClusterSummaryDisplay
 from .embedding import EmbeddingDisplay
+from .n_clusters import NClustersDisplay
 from .reconstruction import ReconstructionDisplay
 from .training_curve import TrainingCurveDisplay
 
@@ -22,6 +23,7 @@ __all__ = [
     "ClusterGalleryDisplay",
     "ClusterSummaryDisplay",
     "EmbeddingDisplay",
+    "NClustersDisplay",
     "ReconstructionDisplay",
     "TrainingCurveDisplay",
 ]

@@ -82,7 +82,7 @@ _DROPPED = 0.2  # share of the words of a text that a view leaves out
 
 
 class DCCS(BaseDeepClusterer):
-    """Cluster images into groups of similar size, with labels that the network predicts itself.
+    """Cluster images into groups, with labels that the network predicts itself.
 
     An encoder maps a sample to a category (the softmax of `n_clusters` logits) and a style. Three
     losses train it. A critic draws the distribution of category and style over all samples towards
@@ -91,11 +91,10 @@ class DCCS(BaseDeepClusterer):
     cluster is the category with the largest probability.
 
     Start with the parameters that describe your data: `augmentation` says what the clusters must
-    not depend on, and `cluster_prior` helps if the sizes of the clusters are different. Then change
-    the two budgets, `pretrain_epochs` and `max_epochs`. For photographs, use
-    ``architecture="resnet", augmentation="photo", augmentation_weight=4`` on a GPU, or cluster the
-    features of a pretrained network as vectors. For those the authors take (500, 500, 2000) as
-    `hidden_units`.
+    not depend on, and `cluster_prior` says how large the clusters are. Then change the two budgets,
+    `pretrain_epochs` and `max_epochs`. For photographs, use ``architecture="resnet",
+    augmentation="photo", augmentation_weight=4`` on a GPU, or cluster the features of a pretrained
+    network as vectors. For those the authors take (500, 500, 2000) as `hidden_units`.
 
     Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
@@ -131,11 +130,12 @@ class DCCS(BaseDeepClusterer):
     critic_units : tuple of int, default=(256, 128)
         Widths of the hidden layers of critic and discriminator; the paper's are (1024, 512).
 
-    cluster_prior : {"uniform", "estimated"} or array-like of shape (n_clusters,), \
-            default="uniform"
-        Probabilities of the categories in the prior, which sum to 1. "estimated" takes the mean
-        category of all samples, ten times in the clustering phase. In an array, the first entry
-        is the probability of cluster 0.
+    cluster_prior : {"start", "uniform", "estimated"} or array-like of shape (n_clusters,), \
+            default="start"
+        Probabilities of the categories in the prior, which sum to 1. "start" takes the sizes of
+        the start partition, "uniform" is the paper's. "estimated" takes the mean category of all
+        samples, ten times in the clustering phase. In an array, the first entry is the
+        probability of cluster 0.
 
     n_neighbors : int, default=5
         Number of nearest neighbours of a sample. For vectors, and for images if nothing is
@@ -173,22 +173,24 @@ class DCCS(BaseDeepClusterer):
         What "conv" and "resnet" do to an image first. "auto" and "grayscale" turn three channels
         into one gray channel, "sobel" takes the two derivatives of the gray image.
 
-    init : {"auto", "graph", "k-means", "spectral"} or None, default="auto"
-        The partition that training starts from. "auto" is "spectral" for vectors, "graph" for
-        images and bags of words. None, the paper's, starts from random weights without a
-        partition and without pretraining.
+    init : {"auto", "graph", "k-means", "spectral", "samples"} or None, default="auto"
+        The partition that training starts from. "auto" is "samples" for tables and embeddings,
+        "spectral" for other vectors, "graph" for images and bags of words. None, the paper's,
+        starts from random weights without a partition and without pretraining.
 
-    n_init : int, default=1
+    n_init : "auto" or int, default="auto"
         Number of starts from new random weights. The best one, chosen without labels, is
-        trained to the end.
+        trained to the end. "auto" is 1.
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 600 batches. A quarter as many
-        epochs follow, in which the encoder learns the start partition.
+        Epochs of pretraining. "auto" is enough epochs for about 600 batches, for tables and
+        embeddings 300, for bags of words 1200. A quarter as many epochs follow, in which the
+        encoder learns the start partition, or as many if `init` is "samples".
 
     max_epochs : "auto" or int, default="auto"
         Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
-        for about 400 updates of the encoder, of ``n_critic + 1`` batches each.
+        for about 400 updates of the encoder, of ``n_critic + 1`` batches each; for tables,
+        embeddings and bags of words 100.
 
     batch_size : int, default=128
         Number of samples in a batch, at least 2.
@@ -305,8 +307,8 @@ class DCCS(BaseDeepClusterer):
     weighted entropy of the category; mutual information and views need other samples. The critic of
     another fit has another scale: to choose parameters, give GridSearchCV a ``scoring``.
 
-    A prior of equally likely categories makes clusters of similar size. If the sizes are different,
-    pass the shares as `cluster_prior`, or "estimated". In the clustering phase Adam has the betas
+    The paper's prior of equally likely categories makes clusters of similar size; by default the
+    prior has the sizes of the start partition. In the clustering phase Adam has the betas
     (0.5, 0.9), and `tol` also waits until the Wasserstein distance changes by less than .05.
 
     A cluster that is empty after training, or becomes empty during it, gives a
@@ -362,7 +364,7 @@ class DCCS(BaseDeepClusterer):
         "gradient_penalty": [Interval(Real, 0, None, closed="left")],
         "n_critic": [Interval(Integral, 1, None, closed="left")],
         "critic_units": [tuple, list],
-        "cluster_prior": [StrOptions({"auto", "uniform", "estimated"}), "array-like"],
+        "cluster_prior": [StrOptions({"start", "uniform", "estimated"}), "array-like"],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "preprocessing": [StrOptions({"auto", "grayscale", "sobel"}), None],
         "architecture": [StrOptions({"auto", "mlp", "conv", "resnet"}), tuple, callable],
@@ -414,7 +416,7 @@ class DCCS(BaseDeepClusterer):
         gradient_penalty: float = 10.0,
         n_critic: int = 4,
         critic_units: Sequence[int] = (256, 128),
-        cluster_prior: str | Sequence[float] = "auto",
+        cluster_prior: str | Sequence[float] = "start",
         n_neighbors: int = 5,
         image_shape: Sequence[int] | None = None,
         scaling: str = "auto",
@@ -636,7 +638,7 @@ def _start(run: Run) -> dict[str, Tensor]:
         order = torch.empty(plan.n_clusters, dtype=torch.long)
         order[_first_prior(plan).argsort()] = p.sum(dim=0).cpu().argsort()
         p = p[:, order.to(p.device)]
-    elif plan.cluster_prior == "auto":
+    elif plan.cluster_prior == "start":
         run.module.prior.copy_(cluster_shares(p))
     return {"p": p}
 

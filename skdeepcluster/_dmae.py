@@ -146,17 +146,20 @@ class DMAE(BaseDeepClusterer):
         Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is
         ``(512, 256)``, with a smaller first layer above 7812 features.
 
-    init : {"auto", "overclustered", "graph", "k-means", "spectral", "seeded"}, default="auto"
-        The partition that training starts from. "auto" is "graph" for bags of words, else
-        "overclustered"; without a network "k-means" if `dissimilarity` is "mahalanobis",
-        "euclidean" or "sqeuclidean", else "seeded".
+    init : {"auto", "overclustered", "graph", "k-means", "spectral", "samples", "seeded"}, \
+            default="auto"
+        The partition that training starts from. "auto" is "samples" for tables and embeddings,
+        "graph" for bags of words, else "overclustered"; without a network "k-means" if
+        `dissimilarity` is "mahalanobis", "euclidean" or "sqeuclidean", else "seeded".
 
-    n_init : int, default=2
+    n_init : "auto" or int, default="auto"
         Number of starts from new random weights. The best one, chosen without labels, is
-        trained to the end.
+        trained to the end. "auto" is 2, but 1 if `init` is "samples".
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 2400 batches.
+        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for tables and
+        embeddings 600. If `init` is "samples", as many epochs follow, in which the network
+        learns the start partition.
 
     pretrain_target : transformer, default=None
         Pretrain the encoder to reproduce the features of this transformer, not to reconstruct;
@@ -167,7 +170,7 @@ class DMAE(BaseDeepClusterer):
 
     max_epochs : "auto" or int, default="auto"
         Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
-        for about 600 batches.
+        for about 600 batches, for tables and embeddings 300.
 
     batch_size : int, default=256
         Number of samples in a batch, at least 2.

@@ -93,9 +93,9 @@ class DualAESpectral(BaseDeepClusterer):
     sample. k-means of its outputs gives the clusters.
 
     Start with the parameters that describe your data: `image_shape` if flat rows hold images,
-    `augmentation` if cropped or rotated images belong to another cluster, `balance_weight` if the
-    sizes of the clusters are very different, and `init` for vectors. If results differ between
-    values of `random_state`, raise `n_init`. `n_neighbors` and the other weights come last.
+    `augmentation` if cropped or rotated images belong to another cluster, and `init` for vectors.
+    If results differ between values of `random_state`, raise `n_init`. `n_neighbors` and the other
+    weights come last.
 
     Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
@@ -130,8 +130,11 @@ class DualAESpectral(BaseDeepClusterer):
         pretraining, later a mixture with one Gaussian for each cluster.
 
     balance_weight : float, default=1.0
-        Weight of the balance term, which the paper does not have. It prefers clusters of similar
-        size, so that none becomes empty. Lower it if the sizes are very different.
+        Weight of the balance term, which the paper does not have. It keeps the sizes of the
+        clusters close to `cluster_prior`, so that none becomes empty.
+
+    cluster_prior : {"start", "uniform"}, default="start"
+        Expected sizes of the clusters: those of the start partition, or equal sizes.
 
     affinity : {"probabilistic", "self-tuned", "gaussian"}, default="probabilistic"
         Weights of neighbours, see :func:`skdeepcluster.functional.neighbor_affinity`.
@@ -171,16 +174,17 @@ class DualAESpectral(BaseDeepClusterer):
         Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is
         ``(512, 256)``, with a smaller first layer above 7812 features.
 
-    init : {"auto", "graph", "k-means", "spectral"}, default="auto"
-        The partition that training starts from. "auto" is "spectral" for vectors, "graph" for
-        images and bags of words.
+    init : {"auto", "graph", "k-means", "spectral", "samples"}, default="auto"
+        The partition that training starts from. "auto" is "samples" for tables and embeddings,
+        "spectral" for other vectors, "graph" for images and bags of words.
 
-    n_init : int, default=1
+    n_init : "auto" or int, default="auto"
         Number of starts from new random weights. The best one, chosen without labels, is
-        trained to the end.
+        trained to the end. "auto" is 1.
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 700 batches.
+        Epochs of pretraining. "auto" is enough epochs for about 700 batches, for tables and
+        embeddings 300, for bags of words 1200.
 
     max_epochs : "auto" or int, default="auto"
         Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
@@ -357,7 +361,7 @@ class DualAESpectral(BaseDeepClusterer):
         "noise": [Interval(Real, 0, None, closed="left")],
         "prior_weight": [Interval(Real, 0, None, closed="left")],
         "balance_weight": [Interval(Real, 0, None, closed="left")],
-        "cluster_prior": [StrOptions({"auto", "uniform"})],
+        "cluster_prior": [StrOptions({"start", "uniform"})],
         "affinity": [StrOptions({"probabilistic", "self-tuned", "gaussian"})],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "neighborhood": [StrOptions({"global", "batch"})],
@@ -385,7 +389,7 @@ class DualAESpectral(BaseDeepClusterer):
         noise: float = 0.5,
         prior_weight: float = 0.0,
         balance_weight: float = 1.0,
-        cluster_prior: str = "auto",
+        cluster_prior: str = "start",
         affinity: str = "probabilistic",
         n_neighbors: int = 5,
         neighborhood: str = "global",
@@ -654,7 +658,7 @@ def _start_head(run: Run) -> dict[str, Tensor]:
     p = partition_to_imitate(run)
     with torch.no_grad():
         run.module.prior.means.copy_(_means(_latents(run), p))
-        if run.plan.cluster_prior == "auto":
+        if run.plan.cluster_prior == "start":
             run.module.prior.weights.copy_(cluster_shares(p))
     with seeded_layers(run.draw_seed(), run.rows.device):
         run.module.assign = _head(run.plan)

@@ -198,8 +198,8 @@ def _points(
     index = some_rows(rows, _DRAWS * _MAX_ROWS, random_state)
     # neighbours are the views that vectors are pretrained with: that adds noise to the density, and
     # the embedding knows no more than the samples
-    if data.kind == "vectors":
-        return rows_as_features(rows, index, random_state)
+    if data.kind in ("vectors", "table", "embeddings"):
+        return rows_as_features(rows, index, data.kind, random_state)
     embedding: np.ndarray = _embedding(model, X)[index]
     return embedding
 

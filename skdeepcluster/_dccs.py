@@ -132,10 +132,9 @@ class DCCS(BaseDeepClusterer):
 
     cluster_prior : {"start", "uniform", "estimated"} or array-like of shape (n_clusters,), \
             default="start"
-        Probabilities of the categories in the prior, which sum to 1. "start" takes the sizes of
-        the start partition, "uniform" is the paper's. "estimated" takes the mean category of all
-        samples, ten times in the clustering phase. In an array, the first entry is the
-        probability of cluster 0.
+        Expected sizes of the clusters. "start" are those of the start partition, "estimated" those
+        of training, looked at ten times, "uniform" are equal sizes. An array holds shares that sum
+        to 1, first that of cluster 0.
 
     n_neighbors : int, default=5
         Number of nearest neighbours of a sample. For vectors, and for images if nothing is
@@ -144,6 +143,10 @@ class DCCS(BaseDeepClusterer):
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
         hold. Arrays of shape (n_samples, channels, height, width) do not need it.
+
+    max_pixels : int or None, default=1024
+        The network sees at most so many pixels of an image (height times width). Larger images are
+        averaged over areas, with the same proportions. None keeps all pixels.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
         How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
@@ -338,6 +341,7 @@ class DCCS(BaseDeepClusterer):
     """
 
     PAPER: ClassVar[dict[str, Any]] = {
+        "max_pixels": None,
         "balance_weight": 0.0,
         "cluster_prior": "uniform",
         "critic_units": (1024, 512),
@@ -419,6 +423,7 @@ class DCCS(BaseDeepClusterer):
         cluster_prior: str | Sequence[float] = "start",
         n_neighbors: int = 5,
         image_shape: Sequence[int] | None = None,
+        max_pixels: int | None = 1024,
         scaling: str = "auto",
         augmentation: str | Callable[[Tensor], Tensor] | None = "auto",
         n_components: int | str = "auto",
@@ -454,6 +459,7 @@ class DCCS(BaseDeepClusterer):
         self.cluster_prior = cluster_prior
         self.n_neighbors = n_neighbors
         self.image_shape = image_shape
+        self.max_pixels = max_pixels
         self.scaling = scaling
         self.augmentation = augmentation
         self.n_components = n_components

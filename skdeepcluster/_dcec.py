@@ -61,6 +61,10 @@ class DCEC(BaseDeepClusterer):
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
         hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
+    max_pixels : int or None, default=1024
+        The network sees at most so many pixels of an image (height times width). Larger images are
+        averaged over areas, with the same proportions. None keeps all pixels.
+
     scaling : {"auto", "global", "standard", "none"}, default="auto"
         How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
         columns have very different ranges, else "global": one factor for all columns.
@@ -228,6 +232,7 @@ class DCEC(BaseDeepClusterer):
     """
 
     PAPER: ClassVar[dict[str, Any]] = {
+        "max_pixels": None,
         "n_components": 10,
         "gamma": 0.1,
         "update_interval": 4,
@@ -265,6 +270,7 @@ class DCEC(BaseDeepClusterer):
         reconstruction_weight: float = 1.0,
         update_interval: int = 1,
         image_shape: Sequence[int] | None = None,
+        max_pixels: int | None = 1024,
         scaling: str = "auto",
         augmentation: str | Callable[[Tensor], Tensor] | None = "auto",
         n_components: int | str = "auto",
@@ -292,6 +298,7 @@ class DCEC(BaseDeepClusterer):
         self.reconstruction_weight = reconstruction_weight
         self.update_interval = update_interval
         self.image_shape = image_shape
+        self.max_pixels = max_pixels
         self.scaling = scaling
         self.augmentation = augmentation
         self.n_components = n_components

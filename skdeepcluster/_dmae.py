@@ -125,6 +125,10 @@ class DMAE(BaseDeepClusterer):
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
         hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
+    max_pixels : int or None, default=1024
+        The network sees at most so many pixels of an image (height times width). Larger images are
+        averaged over areas, with the same proportions. None keeps all pixels.
+
     scaling : {"auto", "global", "standard", "none"}, default="auto"
         How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
         columns have very different ranges, else "global": one factor for all columns.
@@ -365,6 +369,7 @@ class DMAE(BaseDeepClusterer):
         reconstruction_weight: float = 1.0,
         train_encoder: bool = True,
         image_shape: Sequence[int] | None = None,
+        max_pixels: int | None = 1024,
         scaling: str = "auto",
         augmentation: str | Callable[[Tensor], Tensor] | None = "auto",
         n_components: int | str = "auto",
@@ -398,6 +403,7 @@ class DMAE(BaseDeepClusterer):
         self.reconstruction_weight = reconstruction_weight
         self.train_encoder = train_encoder
         self.image_shape = image_shape
+        self.max_pixels = max_pixels
         self.scaling = scaling
         self.augmentation = augmentation
         self.n_components = n_components

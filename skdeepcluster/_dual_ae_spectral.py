@@ -134,7 +134,8 @@ class DualAESpectral(BaseDeepClusterer):
         clusters close to `cluster_prior`, so that none becomes empty.
 
     cluster_prior : {"start", "uniform"}, default="start"
-        Expected sizes of the clusters: those of the start partition, or equal sizes.
+        Expected sizes of the clusters. "start" are those of the start partition, "uniform" are
+        equal sizes.
 
     affinity : {"probabilistic", "self-tuned", "gaussian"}, default="probabilistic"
         Weights of neighbours, see :func:`skdeepcluster.functional.neighbor_affinity`.
@@ -152,6 +153,10 @@ class DualAESpectral(BaseDeepClusterer):
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
         hold. Arrays of shape (n_samples, channels, height, width) do not need it.
+
+    max_pixels : int or None, default=1024
+        The network sees at most so many pixels of an image (height times width). Larger images are
+        averaged over areas, with the same proportions. None keeps all pixels.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
         How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
@@ -332,6 +337,7 @@ class DualAESpectral(BaseDeepClusterer):
     """
 
     PAPER: ClassVar[dict[str, Any]] = {
+        "max_pixels": None,
         "reconstruction_weight": 2.5 * 784,
         "relative_weight": 5.0 * 784,
         "mutual_information": "jensen-shannon",
@@ -394,6 +400,7 @@ class DualAESpectral(BaseDeepClusterer):
         n_neighbors: int = 5,
         neighborhood: str = "global",
         image_shape: Sequence[int] | None = None,
+        max_pixels: int | None = 1024,
         scaling: str = "auto",
         augmentation: str | Callable[[Tensor], Tensor] | None = "auto",
         n_components: int | str = 20,
@@ -430,6 +437,7 @@ class DualAESpectral(BaseDeepClusterer):
         self.n_neighbors = n_neighbors
         self.neighborhood = neighborhood
         self.image_shape = image_shape
+        self.max_pixels = max_pixels
         self.scaling = scaling
         self.augmentation = augmentation
         self.n_components = n_components

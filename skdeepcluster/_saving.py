@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._data.kind import KINDS
-from ._data.rows import Rows
 from ._data.scaling import Scaler
 from ._encoding import decode, encode, intact, pack, plain, require_safetensors, unpack, write
 from ._engine.checkpoint import load_module_state
@@ -358,19 +358,25 @@ def _new_estimator(
 def _data(description: Any, tensors: Mapping[str, Tensor]) -> Data:
     """What the fit knew about its samples; no larger than the prototypes in the file."""
     data = Data(**decode(description["data"], tensors))
-    n, shape, prototypes = data.n_features, data.image_shape, tensors["probe.samples"]
+    n, prototypes = data.n_features, tensors["probe.samples"]
+    shape, seen = data.image_shape, data.network_shape
     _refuse_invalid(
         {
             "kind": data.kind in KINDS and (data.kind == "images") == (shape is not None),
             "n_samples": _is_int(data.n_samples) and 0 < data.n_samples <= sys.maxsize,
             "n_features": _is_int(n),
-            "image_shape": shape is None
-            or (isinstance(shape, tuple) and len(shape) == 3 and all(map(_is_int, shape))),
+            "image_shape": shape is None or _is_shape(shape),
+            "network_shape": seen is None or (shape is not None and _is_shape(seen)),
         }
     )
-    if prototypes.shape[1:] != data.sample_shape or prototypes.numel() != len(prototypes) * n:
+    wrong = n != math.prod(shape or (n,)) or math.prod(data.sample_shape) > n
+    if prototypes.shape[1:] != data.sample_shape or wrong:
         raise ValueError(f"{n} features, {shape}, are not those of its prototypes.")
     return data
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_int, value))
 
 
 def _plan(description: Any, tensors: Mapping[str, Tensor], estimator: BaseDeepClusterer) -> Plan:
@@ -478,7 +484,7 @@ def _build(estimator: BaseDeepClusterer, plan: Plan, state: Mapping[str, Tensor]
     """The network of the plan, checked to be of the shapes in the file."""
     cpu, architecture = torch.device("cpu"), plan.architecture
     no_samples = np.broadcast_to(np.float32(0), (2, plan.data.n_features))
-    rows = Rows(no_samples, plan.scaler, plan.data.image_shape, cpu)
+    rows = plan.rows(no_samples, cpu)
 
     def new_module() -> nn.Module:
         pair = autoencoder(type(estimator), plan, rows, 0)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, _fit_context
+from sklearn.utils import _safe_indexing
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -18,6 +19,7 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "_safe_indexing",
     "check_matplotlib_support",
     "validate_parameter_constraints",
     "validate_params",

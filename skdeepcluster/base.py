@@ -1,6 +1,7 @@
 """What all estimators share, and all that the author of a new method imports."""
 
 import copy
+import dataclasses
 import inspect
 import os
 import warnings
@@ -17,14 +18,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._data.door import check_X, resolve_image_shape
 from ._data.kind import data_kind
-from ._data.rows import Rows
 from ._data.scaling import IDENTITY
 from ._engine.callbacks import check_callbacks
 from ._engine.device import resolve_device, resolve_precision
 from ._engine.method import Method
 from ._engine.model import FittedModel
 from ._engine.phases import Batch, Phase, Run, Step, gather, labels_stable
-from ._engine.plan import SHARED, Data, Plan, make_plan, refuse_no_loss
+from ._engine.plan import SHARED, Data, Plan, make_plan, refuse_no_loss, shape_of_network
 from ._engine.trainer import warn_collapse
 from ._fit import Fit
 from ._sklearn import (
@@ -78,6 +78,7 @@ class BaseDeepClusterer(
         "architecture": [StrOptions({"auto", "mlp", "conv"}), tuple, callable],
         "hidden_units": [StrOptions({"auto"}), tuple, list],
         "image_shape": [tuple, list, None],
+        "max_pixels": [Interval(Integral, 1, None, closed="left"), None],
         "scaling": [StrOptions({"auto", "global", "standard", "none"})],
         "augmentation": [StrOptions({"auto", "affine", "crop", "masking"}), callable, None],
         "init": [StrOptions({"auto", "overclustered", "graph", "k-means", "spectral", "samples"})],
@@ -170,7 +171,7 @@ class BaseDeepClusterer(
             )
         device = resolve_device(given["device"])
         plan = self._make_plan(X, found, given, device, again)
-        rows = Rows(X, plan.scaler, plan.data.image_shape, device, resident=True)
+        rows = plan.rows(X, device, resident=True)
         previous = self._model.module if again else None
         phases = self.resumed_phases(plan, previous) if again else self.make_phases(plan)
         trainer = Fit(type(self), plan, rows, callbacks).train(phases, previous)
@@ -226,10 +227,11 @@ class BaseDeepClusterer(
         n_samples, n_features = X.shape
         if again:
             fitted = self._model.plan.data
-            data = Data(fitted.kind, n_samples, n_features, fitted.image_shape)
+            data = dataclasses.replace(fitted, n_samples=n_samples)
         else:
             image_shape = resolve_image_shape(given["image_shape"], found, n_features)
-            data = Data(data_kind(X, image_shape), n_samples, n_features, image_shape)
+            seen = shape_of_network(image_shape, given)
+            data = Data(data_kind(X, image_shape), n_samples, n_features, image_shape, seen)
         plan = make_plan(data, given, self.defaults(data, given), IDENTITY)
         scaler = self._model.plan.scaler if again else self.make_scaler(plan, X)
         return plan.with_scaler(scaler).replace(precision=resolve_precision(plan, device))

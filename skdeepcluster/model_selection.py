@@ -15,7 +15,6 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from ._data.rows import Rows
 from ._sklearn import validate_parameter_constraints
 from ._start.neighbors import rows_as_features, some_rows
 from .base import BaseDeepClusterer
@@ -194,7 +193,7 @@ def _points(
             f"n_clusters_range ends with {most}, which should be < "
             f"n_samples={data.n_samples}: pass more samples, or fewer candidates."
         )
-    rows = Rows(rows_of_X, plan.scaler, data.image_shape, cpu)
+    rows = plan.rows(rows_of_X, cpu)
     index = some_rows(rows, _DRAWS * _MAX_ROWS, random_state)
     # neighbours are the views that vectors are pretrained with: that adds noise to the density, and
     # the embedding knows no more than the samples

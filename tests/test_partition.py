@@ -17,7 +17,7 @@ from skdeepcluster._data.kind import data_kind
 from skdeepcluster._data.rows import Rows
 from skdeepcluster._data.scaling import Scaler
 from skdeepcluster._engine.phases import Run
-from skdeepcluster._start import judge, neighbors, partition
+from skdeepcluster._start import judge, neighbors, partition, samples
 from skdeepcluster._start.judge import input_graph, normalized_cut
 from skdeepcluster._start.neighbors import neighbor_graph, rows_as_features, smooth_on_graph
 from skdeepcluster._start.partition import (
@@ -201,7 +201,7 @@ def test_k_means_start_needs_no_first_target():
 @pytest.mark.parametrize("make", [make_moons, make_circles])
 @pytest.mark.parametrize(("n_samples", "n_nodes"), [(400, 2000), (900, 400)])
 def test_spectral_start_follows_curves(monkeypatch, make, n_samples, n_nodes):
-    monkeypatch.setattr(partition, "_SPECTRAL_ROWS", n_nodes)
+    monkeypatch.setattr(samples, "_SPECTRAL_ROWS", n_nodes)
     parameters = {"factor": 0.4} if make is make_circles else {}
     X, y = make(n_samples, noise=0.08, random_state=0, **parameters)
     assert adjusted_rand_score(y, KMeans(2, random_state=0).fit_predict(X)) < 0.5

@@ -1,5 +1,6 @@
 """Scaled samples on a device, taken in batches."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils.data import Dataset
 
 from .._warnings import ignoring
@@ -31,9 +33,12 @@ class Rows(Dataset):  # type: ignore[type-arg]
     scaler : Scaler
         The scaling of the samples.
     image_shape : tuple of 3 ints or None
-        Shape of one sample as the network sees it, None for vectors.
+        Shape of one sample, None for vectors.
     device : torch.device
         The device of the batches.
+    network_shape : tuple of 3 ints, optional
+        Shape of one image as the network sees it, if it has fewer pixels: they are averaged over
+        areas of the image.
     resident : bool, default=False
         True if the rows are read many times.
     """
@@ -45,22 +50,26 @@ class Rows(Dataset):  # type: ignore[type-arg]
         image_shape: tuple[int, ...] | None,
         device: torch.device,
         *,
+        network_shape: tuple[int, ...] | None = None,
         resident: bool = False,
     ) -> None:
         self.X = X
         self.scaler = scaler
-        self.sample_shape = image_shape or (X.shape[1],)
+        self._full_shape: tuple[int, ...] = image_shape or (X.shape[1],)
+        self.sample_shape = network_shape or self._full_shape
         self.device = device
         self._scaled: Tensor | None = None  # the copy
         self._view: Tensor | None = None  # X itself, to be scaled batch by batch
         if sp.issparse(X):
             return
+        width = math.prod(self.sample_shape)
         on_device = device.type == "cuda" and (
-            4 * X.shape[0] * X.shape[1] < torch.cuda.mem_get_info(device)[0] // 2
+            4 * X.shape[0] * width < torch.cuda.mem_get_info(device)[0] // 2
         )
         # a single row is contiguous even with negative strides, which torch refuses
         viewable = X.dtype == np.float32 and X.flags.c_contiguous and min(X.strides) >= 0
-        if viewable and not (resident and on_device):
+        smaller = width < X.shape[1]
+        if viewable and not (resident and (on_device or smaller)):
             # X may be read-only: it is never written to
             with ignoring(UserWarning, "The given NumPy array is not writable"):
                 self._view = torch.from_numpy(X)
@@ -68,10 +77,10 @@ class Rows(Dataset):  # type: ignore[type-arg]
             self._factor = torch.from_numpy(scaler.factor.astype(np.float32))
         elif resident:
             self._scaled = torch.empty(
-                X.shape, dtype=torch.float32, device=device if on_device else "cpu"
+                (len(X), width), dtype=torch.float32, device=device if on_device else "cpu"
             )
             for rows in row_chunks(*X.shape):
-                self._scaled[rows] = torch.from_numpy(scaler(X[rows]))
+                self._scaled[rows] = self._seen(torch.from_numpy(scaler(X[rows]))).flatten(1)
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -81,13 +90,22 @@ class Rows(Dataset):  # type: ignore[type-arg]
         # on CPU, index_select takes half the time of brackets
         if self._scaled is not None:
             batch = self._scaled.index_select(0, torch.from_numpy(index).to(self._scaled.device))
-        elif self._view is not None:
+            return batch.to(self.device).view(-1, *self.sample_shape)
+        if self._view is not None:
             batch = self._view.index_select(0, torch.from_numpy(index))
             batch.sub_(self._shift).mul_(self._factor)
         else:
             rows = self.X[index]
             batch = torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))
-        return batch.to(self.device).view(-1, *self.sample_shape)
+        return self._seen(batch).to(self.device)
+
+    def _seen(self, batch: Tensor) -> Tensor:
+        """Scaled rows as the network sees them, of shape ``(n, *sample_shape)``."""
+        whole = batch.view(-1, *self._full_shape)
+        if self.sample_shape == self._full_shape:
+            return whole
+        _, height, width = self.sample_shape
+        return adaptive_avg_pool2d(whole, (height, width))
 
     def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
         """All samples in order, as (rows, batch). All batches have the same size."""

@@ -83,7 +83,15 @@ class Method(ABC):
 
     parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
     fixed_parameters: ClassVar[frozenset[str]] = frozenset(
-        {"n_clusters", "n_components", "architecture", "hidden_units", "image_shape", "scaling"}
+        {
+            "n_clusters",
+            "n_components",
+            "architecture",
+            "hidden_units",
+            "image_shape",
+            "max_pixels",
+            "scaling",
+        }
     )
     not_in_pretraining: ClassVar[frozenset[str]] = frozenset(
         {
@@ -201,7 +209,7 @@ class Method(ABC):
             # a topic is a direction; images of 20 objects were measured with 10 only
             "n_components": max(_COMPONENTS, int(given["n_clusters"]) if words else 0),
             "architecture": "conv" if large else "mlp",
-            "hidden_units": default_widths(data.n_features),
+            "hidden_units": default_widths(math.prod(data.sample_shape)),
             "init": "graph" if words else "samples" if samples else "overclustered",
             "n_init": 1 if samples else cls.starts,
             "pretrain_epochs": data.epochs(pretraining, batch_size),

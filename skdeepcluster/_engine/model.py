@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from .._data.rows import Rows
 from .._data.scaling import IDENTITY
@@ -42,7 +43,7 @@ class FittedModel:
 
     def rows(self, X: Any) -> Rows:
         """Checked samples, as the network sees them."""
-        return Rows(X, self.plan.scaler, self.plan.data.image_shape, self.device)
+        return self.plan.rows(X, self.device)
 
     def stream(self, X: Any) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Checked samples batch by batch, as (rows, x, embedding, soft assignment)."""
@@ -73,6 +74,10 @@ class FittedModel:
                     "large for the decoder in float32. Pass rows that transform returned, or "
                     "cluster_centers_."
                 )
+            data = self.plan.data
+            if data.network_shape is not None and data.image_shape is not None:
+                # the network saw averages of the pixels
+                x = interpolate(x, data.image_shape[1:], mode="bilinear", align_corners=False)
             decoded.append(self.plan.scaler.inverse(x.flatten(1).cpu().numpy()))
         return np.concatenate(decoded)
 

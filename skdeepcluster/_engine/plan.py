@@ -8,7 +8,9 @@ from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
+import torch
 
+from .._data.rows import Rows
 from .._data.scaling import Scaler
 from ..functional import constant
 
@@ -16,6 +18,7 @@ from ..functional import constant
 SHARED: Mapping[str, Any] = MappingProxyType(
     {
         "image_shape": None,
+        "max_pixels": 1024,
         "scaling": "auto",
         "augmentation": "auto",
         "n_components": "auto",
@@ -58,17 +61,20 @@ class Data:
         Shape of the flat samples.
     image_shape : tuple of 3 ints or None
         Channels, height and width; None where the samples are not images.
+    network_shape : tuple of 3 ints or None
+        Shape of one image as the network sees it; None where that is the image itself.
     """
 
     kind: str
     n_samples: int
     n_features: int
     image_shape: tuple[int, ...] | None
+    network_shape: tuple[int, ...] | None = None
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one sample, as the network sees it."""
-        return self.image_shape or (self.n_features,)
+        return self.network_shape or self.image_shape or (self.n_features,)
 
     def epochs(self, updates: int, batch_size: int, *, shortest: int = 8) -> int:
         """Epochs that make a number of batches, more of them for more than 10 000 samples.
@@ -121,6 +127,11 @@ class Plan:
         except KeyError:
             raise AttributeError(f"The plan has no {name!r}; it has {[*self.values]}.") from None
 
+    def rows(self, X: Any, device: torch.device, *, resident: bool = False) -> Rows:
+        """Samples as the network sees them, on a device."""
+        shape, seen = self.data.image_shape, self.data.network_shape
+        return Rows(X, self.scaler, shape, device, network_shape=seen, resident=resident)
+
     def schedule(self, annealed: Callable[[float], float]) -> Callable[[float], float]:
         """The given schedule, or a constant rate where ``learning_rate_schedule`` says so."""
         return annealed if self.learning_rate_schedule == "annealed" else constant
@@ -165,6 +176,35 @@ def make_plan(
     # products of numpy's small integers overflow
     integers = {n: int(v) for n, v in chosen.items() if isinstance(v, np.integer)}
     return Plan(data, scaler, dict(given), {**defaults, **chosen, **integers})
+
+
+def shape_of_network(
+    image_shape: tuple[int, ...] | None, given: Mapping[str, Any]
+) -> tuple[int, ...] | None:
+    """Shape of an image as the network sees it, None if that is the image itself.
+
+    Parameters
+    ----------
+    image_shape : tuple of 3 ints or None
+        Channels, height and width of the samples.
+    given : mapping of str to values
+        All parameters, as the user gave them.
+
+    Returns
+    -------
+    tuple of 3 ints or None
+        The same channels, and at most `max_pixels` pixels with the same proportions. Modules of the
+        user are made for the images as they are.
+    """
+    most, architecture = given["max_pixels"], given["architecture"]
+    own_modules = architecture is None or isinstance(architecture, tuple)
+    if image_shape is None or most is None or own_modules:
+        return None
+    channels, height, width = image_shape
+    if height * width <= most:
+        return None
+    factor = math.sqrt(most / (height * width))
+    return channels, max(1, int(factor * height)), max(1, int(factor * width))
 
 
 def is_auto(value: Any) -> bool:

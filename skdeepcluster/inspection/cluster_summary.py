@@ -7,11 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from .._data.explain import DATES
-from .._sklearn import check_matplotlib_support, validate_params
+from .._sklearn import _safe_indexing, check_matplotlib_support, validate_params
 from ._drawing import check_axes, name_ticks
 from ._fitted import COUNT
 

@@ -1,0 +1,145 @@
+"""Kinds of data, the partitions that training starts from, and sizes that come from the data."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.cluster import KMeans
+from sklearn.datasets import make_blobs, make_circles
+from sklearn.metrics import adjusted_rand_score
+
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
+from skdeepcluster._data.kind import data_kind
+from skdeepcluster._engine.plan import Data
+from skdeepcluster._start.neighbors import neighbor_graph
+from skdeepcluster._start.samples import by_nearest, sample_partition
+
+ESTIMATORS = [DCEC, DMAE, DualAESpectral, DCCS]
+SHORT = {"pretrain_epochs": 2, "max_epochs": 1, "random_state": 0}
+rng = np.random.default_rng(0)
+
+
+def unit(points):
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("X", "kind"),
+    [
+        (rng.normal(size=(50, 40)), "table"),
+        (rng.normal(size=(50, 41)), "vectors"),
+        (rng.normal(size=(50, 60)) * np.geomspace(1, 1e4, 60), "table"),
+        (unit(rng.normal(size=(50, 128))), "embeddings"),
+        (unit(rng.normal(size=(50, 127))), "vectors"),
+        (unit(rng.normal(size=(50, 128))) * np.geomspace(1, 20, 50)[:, None], "vectors"),
+        (sp.csr_array(unit(rng.normal(size=(50, 128)))), "vectors"),
+        (sp.random_array((50, 200), density=0.03, format="csr", rng=0), "bag of words"),
+        (np.zeros((5, 3)), "bag of words"),
+    ],
+)
+def test_kinds_of_rows(X, kind):
+    assert data_kind(X, None) == kind
+
+
+def test_kinds_are_in_the_settings():
+    X = unit(rng.normal(size=(60, 130)))
+    settings = DCEC(2, **SHORT).fit(X).settings_
+    assert (settings["kind"], settings["init"], settings["n_init"]) == ("embeddings", "samples", 1)
+    settings = DCEC(2, init="graph", **SHORT).fit(X).settings_
+    assert (settings["init"], settings["n_init"]) == ("graph", 2)
+
+
+# ---------------------------------------------------------------- partitions of the samples
+
+
+def best_of(X, n_clusters, kind="table"):
+    X = np.asarray(X, dtype=np.float32)
+    return sample_partition(X, neighbor_graph(X, 5), n_clusters, kind, 0)
+
+
+def test_rings_are_found_by_spectral_clustering():
+    X, y = make_circles(500, noise=0.05, factor=0.4, random_state=0)
+    assert adjusted_rand_score(y, best_of(X, 2)) == 1.0
+    assert adjusted_rand_score(y, best_of(X, 2, "vectors")) < 0.1  # k-means
+
+
+def test_stretched_clusters_are_not_cut():
+    y = np.repeat(range(2), 400)
+    X = rng.normal(size=(800, 2)) * [8.0, 0.3] + np.where(y[:, None] == 0, [0.0, 0.0], [2.0, 3.0])
+    assert adjusted_rand_score(y, best_of(X, 2)) > 0.98
+    assert adjusted_rand_score(y, KMeans(2, random_state=0).fit_predict(X)) < 0.1
+
+
+def test_k_means_remains_where_nothing_is_clearly_better():
+    X, _ = make_blobs(300, centers=3, n_features=4, random_state=0)
+    simple = KMeans(3, n_init=20, random_state=0).fit_predict(X.astype(np.float32))
+    assert adjusted_rand_score(simple, best_of(X, 3)) == 1.0
+
+
+def directions_of_two_topics():
+    """Directions around two axes, in 130 dimensions; one topic has a tenth of the rows."""
+    y = (np.arange(400) < 40).astype(int)
+    centers = np.eye(2, 130)
+    return unit(centers[y] + 0.08 * rng.normal(size=(400, 130))), y
+
+
+def test_embeddings_are_partitioned_by_their_directions():
+    X, y = directions_of_two_topics()
+    assert adjusted_rand_score(y, best_of(X, 2, "embeddings")) == 1.0
+
+
+def test_other_rows_take_the_label_of_the_nearest():
+    points = np.array([[0.0], [1.0], [10.0], [11.0]])
+    labels = by_nearest(points, np.array([1, 2]), np.array([5, 7]))
+    assert labels.tolist() == [5, 5, 7, 7]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_network_learns_the_partition_of_the_samples(estimator):
+    X, y = make_circles(500, noise=0.05, factor=0.4, random_state=0)
+    model = estimator(2, max_epochs=20, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_embeddings_of_uneven_topics(estimator):
+    X, y = directions_of_two_topics()
+    model = estimator(2, pretrain_epochs=40, max_epochs=10, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+
+
+# ---------------------------------------------------------------- sizes and budgets
+
+
+@pytest.mark.parametrize(
+    ("cluster_prior", "expected"), [("start", [0.1, 0.9]), ("uniform", [0.5, 0.5])]
+)
+def test_priors_have_the_sizes_of_the_start(cluster_prior, expected):
+    X, _ = make_blobs([270, 30], centers=[[0.0] * 4, [9.0] * 4], random_state=0)
+    for estimator in (DCCS, DualAESpectral):
+        model = estimator(2, cluster_prior=cluster_prior, pretrain_epochs=3, max_epochs=3)
+        module = model.set_params(random_state=0).fit(X).module_
+        prior = module.prior if estimator is DCCS else module.prior.weights
+        np.testing.assert_allclose(np.sort(prior), expected, atol=1e-6)
+
+
+def test_budgets_grow_with_the_root_of_the_rows():
+    def batches(n_samples):
+        data = Data("vectors", n_samples, 5, None)
+        return data.epochs(1000, 100) * n_samples / 100
+
+    assert batches(10_000) == 1000
+    assert batches(40_000) == 2000
+    assert batches(1000) == 1000
+
+
+def test_texts_are_pretrained_by_reconstruction_alone():
+    X = sp.random_array((80, 200), density=0.03, format="csr", rng=0, dtype=np.float32)
+    for estimator in (DCCS, DualAESpectral):
+        first = estimator(2, **SHORT).fit(X).history_[0]
+        assert first["phase"] == "pretrain"
+        assert "information" not in first
+        assert first["reconstruction"] > 0
+    dense = torch.from_numpy(rng.normal(size=(80, 5)).astype(np.float32))
+    assert "information" in DCCS(2, **SHORT).fit(dense).history_[0]

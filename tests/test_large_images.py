@@ -1,0 +1,96 @@
+"""Images with more pixels than the network sees."""
+
+import numpy as np
+import pytest
+import torch
+
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, load_model, save_model
+from skdeepcluster._data.rows import Rows
+from skdeepcluster._data.scaling import IDENTITY
+from skdeepcluster._engine.plan import shape_of_network
+
+SHORT = {"pretrain_epochs": 1, "max_epochs": 1, "n_init": 1, "random_state": 0}
+ESTIMATORS = [DCEC, DMAE, DualAESpectral, DCCS]
+rng = np.random.default_rng(0)
+# a smooth brightness, brighter on the left or on the right
+SLOPE = np.linspace(0.0, 1.0, 46)[None, None, None] * np.ones((60, 1, 56, 1))
+X = np.where(np.arange(60)[:, None, None, None] % 2, SLOPE, 1.0 - SLOPE)
+X = (X * rng.uniform(0.8, 1.0, size=(60, 1, 1, 1))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "most", "expected"),
+    [
+        ((1, 112, 92), 1024, (1, 35, 29)),
+        ((3, 224, 224), 1024, (3, 32, 32)),
+        ((1, 32, 32), 1024, None),
+        ((1, 2000, 1), 1024, (1, 1431, 1)),
+        ((1, 5000, 2), 1024, (1, 1600, 1)),
+        ((1, 224, 224), None, None),
+        (None, 1024, None),
+    ],
+)
+def test_the_network_sees_at_most_so_many_pixels(shape, most, expected):
+    given = {"max_pixels": most, "architecture": "auto"}
+    assert shape_of_network(shape, given) == expected
+
+
+@pytest.mark.parametrize("architecture", [None, (torch.nn.Identity(), torch.nn.Identity())])
+def test_modules_of_the_user_see_the_whole_image(architecture):
+    given = {"max_pixels": 4, "architecture": architecture}
+    assert shape_of_network((1, 8, 8), given) is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("resident", [True, False])
+def test_pixels_are_averaged_over_areas(dtype, resident):
+    image = np.arange(16, dtype=dtype).reshape(1, 16)
+    rows = Rows(
+        image, IDENTITY, (1, 4, 4), torch.device("cpu"), network_shape=(1, 2, 2), resident=resident
+    )
+    seen = rows.take(np.array([0]))
+    assert seen.tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_large_images_are_fitted_and_answered_at_full_size(estimator, tmp_path):
+    given = X.copy()
+    model = estimator(2, **SHORT, max_pixels=100).fit(given)
+    np.testing.assert_array_equal(given, X)
+    assert model.settings_["network_shape"] == (1, 11, 9)
+    assert model.settings_["image_shape"] == model.image_shape_ == (1, 56, 46)
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+    prototypes = model.inverse_transform(model.cluster_centers_)
+    assert prototypes.shape == (2, 1, 56, 46)
+    save_model(model, tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(X), model.labels_)
+    np.testing.assert_array_equal(again.inverse_transform(model.cluster_centers_), prototypes)
+
+
+def test_a_smooth_image_comes_back():
+    model = DCEC(
+        2, init="k-means", max_pixels=100, **SHORT | {"pretrain_epochs": 40, "max_epochs": 0}
+    ).fit(X)
+    back = model.inverse_transform(model.transform(X))
+    assert np.abs(back - X).mean() < 0.1
+    assert back[1, 0, 20, 3] < back[1, 0, 20, 40]  # dark on the left, as the image
+    assert back[0, 0, 20, 3] > back[0, 0, 20, 40]
+
+
+def test_no_bound_sees_all_pixels():
+    model = DCEC(2, **SHORT, max_pixels=None, architecture="mlp").fit(X)
+    assert model.settings_["network_shape"] is None
+    assert next(model.module_.encoder.parameters()).shape[1] == 56 * 46
+
+
+@pytest.mark.parametrize("value", [0, -3, 1.5, "auto"])
+def test_other_bounds_are_refused(value):
+    with pytest.raises(ValueError, match="max_pixels"):
+        DCEC(2, max_pixels=value).fit(X)
+
+
+def test_a_warm_start_cannot_change_the_bound():
+    model = DCEC(2, **SHORT, max_pixels=100, warm_start=True).fit(X)
+    with pytest.raises(ValueError, match="max_pixels"):
+        model.set_params(max_pixels=200).fit(X)

@@ -1,0 +1,131 @@
+"""Images of 112 x 92 and 224 x 224 pixels, at the defaults, into large_images.jsonl.
+
+    python doc/benchmarks/large_images.py --data ../shared/data             # all that is missing
+    python doc/benchmarks/large_images.py --table                           # of what was run
+
+"digits" are digits of MNIST at random places, in random sizes and contrasts, on 112 x 92 pixels;
+"clothes" are images of Fashion-MNIST enlarged to 224 x 224. 1000 images each. Fits train in float32, as
+processors without bfloat16 do.
+"""
+
+import argparse
+import os
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from accuracy import commit, cpu_name, done, keep
+from sklearn.cluster import KMeans
+from sklearn.metrics import normalized_mutual_info_score
+from torch.nn.functional import interpolate
+
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
+from skdeepcluster.metrics import clustering_accuracy
+
+RESULTS = Path(__file__).with_suffix(".jsonl")
+SEEDS = range(3)
+ROWS = 1000
+ESTIMATORS = {
+    "KMeans": KMeans,
+    "DCEC": DCEC,
+    "DMAE": DMAE,
+    "DualAESpectral": DualAESpectral,
+    "DCCS": DCCS,
+}
+
+
+def _some(folder, file):
+    """Images (1000, 1, 28, 28) in [0, 1], and labels."""
+    with np.load(folder / file) as archive:
+        x, y = archive["x"], archive["y"]
+    some = np.random.RandomState(0).permutation(len(x))[:ROWS]
+    return torch.from_numpy(x[some][:, None] / np.float32(255)), y[some]
+
+
+def digits(folder):
+    x, y = _some(folder, "mnist.npz")
+    rng, canvas = np.random.RandomState(0), np.zeros((ROWS, 1, 112, 92), dtype=np.float32)
+    for image, picture in zip(x, canvas, strict=True):
+        side, contrast = rng.randint(28, 65), rng.uniform(0.4, 1.0)
+        top, left = rng.randint(112 - side + 1), rng.randint(92 - side + 1)
+        enlarged = interpolate(image[None], (side, side), mode="bilinear", align_corners=False)
+        picture[:, top : top + side, left : left + side] = contrast * enlarged[0].numpy()
+    return canvas, y
+
+
+def clothes(folder):
+    x, y = _some(folder, "fashion_mnist.npz")
+    return interpolate(x, (224, 224), mode="bilinear", align_corners=False).numpy(), y
+
+
+SETS = {"digits": digits, "clothes": clothes}
+
+
+def run(name, estimator, seed, X, y):
+    n_clusters = len(np.unique(y))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        started = time.process_time()
+        if estimator == "KMeans":
+            labels = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(
+                X.reshape(ROWS, -1)
+            )
+        else:
+            model = ESTIMATORS[estimator](n_clusters, precision="32", random_state=seed)
+            labels = model.fit_predict(X)
+        seconds = time.process_time() - started
+    return {
+        "set": name,
+        "estimator": estimator,
+        "seed": seed,
+        "acc": clustering_accuracy(y, labels),
+        "nmi": normalized_mutual_info_score(y, labels),
+        "cpu_seconds": seconds,
+        "warnings": [str(warning.message)[:60] for warning in caught],
+        "commit": commit(),
+        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
+        "threads": torch.get_num_threads(),
+        "machine": f"{os.cpu_count()} x {cpu_name()}",
+    }
+
+
+def table():
+    print(f"{'set':10}{'estimator':16}{'n':>3}{'ACC':>16}{'NMI':>16}{'CPU s':>8}")
+    for name in SETS:
+        for estimator in ESTIMATORS:
+            rows = [r for r in done(RESULTS) if (r["set"], r["estimator"]) == (name, estimator)]
+            if not rows:
+                print(f"{name:10}{estimator:16}  not run")
+                continue
+            cells = ""
+            for metric in ("acc", "nmi"):
+                values = [row[metric] for row in rows]
+                cells += f"{f'{np.mean(values):.3f} +- {np.std(values):.3f}':>16}"
+            seconds = np.mean([row["cpu_seconds"] for row in rows])
+            print(f"{name:10}{estimator:16}{len(rows):3}{cells}{seconds:8.1f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--table", action="store_true", help="print the results, run nothing")
+    options = parser.parse_args()
+    if options.table:
+        table()
+        raise SystemExit
+    for seed in SEEDS:
+        for name, make in SETS.items():
+            X, y = make(options.data)
+            for estimator in ESTIMATORS:
+                key = (name, estimator, seed)
+                if key in [(r["set"], r["estimator"], r["seed"]) for r in done(RESULTS)]:
+                    continue
+                result = run(name, estimator, seed, X, y)
+                keep(result, RESULTS)
+                seconds = result["cpu_seconds"]
+                print(*key, f"{result['acc']:.3f} {result['nmi']:.3f} {seconds:.0f} s", flush=True)

@@ -4,8 +4,8 @@
     python doc/benchmarks/large_images.py --table                           # of what was run
 
 "digits" are digits of MNIST at random places, in random sizes and contrasts, on 112 x 92 pixels;
-"clothes" are images of Fashion-MNIST enlarged to 224 x 224. 1000 images each. Fits train in float32, as
-processors without bfloat16 do.
+"clothes" are images of Fashion-MNIST enlarged to 224 x 224. 1000 images each. Fits train in
+float32, as processors without bfloat16 do.
 """
 
 import argparse

@@ -346,9 +346,11 @@ def test_seeded_start_with_and_without_a_network(dissimilarity, deep):
     assert adjusted_rand_score(y, model.labels_) == 1.0
 
 
-def test_auto_start_is_overclustered_with_a_network_only():
+def test_auto_start_depends_on_the_network_and_the_samples():
     X, _ = blobs()
     model = dmae(n_clusters=3, init="auto", max_epochs=1).fit(X)
+    assert phases(model) == ["pretrain", "imitate", "cluster"]  # of a table
+    model = dmae(n_clusters=3, init="auto", max_epochs=1).fit(np.tile(X, (1, 20)))
     assert phases(model) == ["pretrain", "overcluster", "cluster"]
     for dissimilarity, init in [("mahalanobis", "k-means"), ("cosine", "seeded")]:
         auto, named = (

@@ -64,7 +64,7 @@ def test_rings_are_found_by_spectral_clustering():
 
 
 def test_stretched_clusters_are_not_cut():
-    y = np.repeat(range(2), 400)
+    y, rng = np.repeat(range(2), 400), np.random.default_rng(0)
     X = rng.normal(size=(800, 2)) * [4.0, 0.2] + np.where(y[:, None] == 0, [0.0, 0.0], [2.0, 3.0])
     assert adjusted_rand_score(y, best_of(X, 2)) > 0.98
     assert adjusted_rand_score(y, KMeans(2, random_state=0).fit_predict(X)) < 0.1
@@ -78,7 +78,7 @@ def test_k_means_remains_where_nothing_is_clearly_better():
 
 def directions_of_two_topics():
     """Directions around two axes, in 130 dimensions; one topic has a tenth of the rows."""
-    y = (np.arange(400) < 40).astype(int)
+    y, rng = (np.arange(400) < 40).astype(int), np.random.default_rng(0)
     centers = np.eye(2, 130)
     return unit(centers[y] + 0.08 * rng.normal(size=(400, 130))), y
 

@@ -154,7 +154,11 @@ def test_checkpoint_resumes(fitted, deep_k_means, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", inspection.__all__)
+# of a suggestion, there is no estimator yet
+OF_ESTIMATORS = sorted({*inspection.__all__} - {"NClustersDisplay"})
+
+
+@pytest.mark.parametrize("name", OF_ESTIMATORS)
 def test_the_displays_take_it(fitted, name):
     display = getattr(inspection, name)
     arguments = () if name == "TrainingCurveDisplay" else (X,)

@@ -10,7 +10,7 @@ from .scaling import column_statistics, one_unit
 _BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors are taken for text
 _MANY_COLUMNS, _FEW_COLUMNS = 128, 40
 _LIKE_NORM = 0.25  # deviation of the lengths of embeddings, as a share of their mean
-_ROWS = 10_000  # that are looked at
+_ROWS = 500  # whose lengths are compared
 
 KINDS = ("images", "bag of words", "embeddings", "table", "vectors")
 

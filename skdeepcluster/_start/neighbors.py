@@ -12,7 +12,7 @@ from .._data.rows import Rows
 # among which neighbours are looked for, as the search is quadratic, that k-means starts from, and
 # that a singular value decomposition is of
 MANY_ROWS = 20_000
-_EMBEDDING_WIDTH = 100
+_EMBEDDING_WIDTH, _SVD_ROWS = 100, 1_000  # dimensions, and the rows that they are found from
 _SPARSE_WIDTH = 50  # dimensions that neighbours of sparse samples are looked for in
 
 
@@ -48,10 +48,7 @@ def rows_as_features(
     ndarray of shape (s, m)
     """
     if kind == "embeddings":
-        unit = directions(rows.X[index].astype(np.float32))
-        svd = TruncatedSVD(min(_EMBEDDING_WIDTH, len(index) - 1), random_state=random_state)
-        svd.set_output(transform="default")
-        return directions(svd.fit_transform(unit))
+        return _directions_of_embeddings(rows.X, index, random_state)
     if not sp.issparse(rows.X) or rows.X.shape[1] <= _SPARSE_WIDTH:
         features: np.ndarray = rows.take(index).flatten(1).cpu().numpy()
         return features
@@ -68,6 +65,22 @@ def rows_as_features(
         svd.fit(scaled(random_state.choice(index, MANY_ROWS, replace=False)))
     parts = np.array_split(index, math.ceil(len(index) / MANY_ROWS))
     return np.concatenate([svd.transform(scaled(part)).astype(np.float32) for part in parts])
+
+
+def _directions_of_embeddings(
+    X: np.ndarray, index: np.ndarray, random_state: np.random.RandomState
+) -> np.ndarray:
+    """Directions of rows, in 100 dimensions and in bounded memory."""
+
+    def unit(part: np.ndarray) -> np.ndarray:
+        return directions(X[part].astype(np.float32, copy=False))
+
+    svd = TruncatedSVD(min(_EMBEDDING_WIDTH, len(index) - 1), random_state=random_state)
+    svd.set_output(transform="default")
+    some = min(len(index), _SVD_ROWS)
+    svd.fit(unit(random_state.choice(index, some, replace=False)))
+    parts = np.array_split(index, math.ceil(len(index) / _SVD_ROWS))
+    return np.concatenate([directions(svd.transform(unit(part))) for part in parts])
 
 
 def nearest_neighbors(

@@ -79,7 +79,7 @@ class DCEC(BaseDeepClusterer):
 
     architecture : {"auto", "mlp", "conv"}, tuple or callable, default="auto"
         The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv"
-        is the paper's. "auto" is "conv" for images of more than 32 x 32 pixels, else "mlp".
+        is the paper's. "auto" is "mlp", but "conv" if the network sees more than 32 x 32 pixels.
 
     hidden_units : "auto" or tuple of int, default="auto"
         Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is

@@ -143,7 +143,7 @@ class DMAE(BaseDeepClusterer):
 
     architecture : {"auto", "mlp", "conv"}, tuple, callable or None, default="auto"
         The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "auto"
-        is "conv" for images of more than 32 x 32 pixels, else "mlp". None trains no network,
+        is "mlp", but "conv" if the network sees more than 32 x 32 pixels. None trains no network,
         which "toroidal" and "itakura_saito" need: the embedding is the scaled samples.
 
     hidden_units : "auto" or tuple of int, default="auto"

@@ -38,6 +38,7 @@ BUDGETS = {
         "max_epochs": 4,
         "hidden_units": (32,),
         "critic_units": (16,),
+        "cluster_prior": "uniform",  # in so few batches a small cluster may be lost
         "n_critic": 1,
         "learning_rate": 1.5e-2,
     },

@@ -336,7 +336,8 @@ def test_conv_takes_images_of_any_shape(shape):
 def test_auto_architecture():
     images = np.random.RandomState(0).uniform(size=(20, 1, 33, 34)).astype(np.float32)
     quick = {"n_clusters": 2, "pretrain_epochs": 1, "max_epochs": 0}
-    assert layers(dcec(**quick).fit(images).module_, nn.Conv2d)
+    assert layers(dcec(**quick, max_pixels=None).fit(images).module_, nn.Conv2d)
+    assert not layers(dcec(**quick).fit(images).module_, nn.Conv2d)  # averaged to 31 x 32
     assert not layers(dcec(**quick).fit(images[:, :, :32, :32]).module_, nn.Conv2d)
     assert not layers(dcec(**quick).fit(images.reshape(20, -1)).module_, nn.Conv2d)
 

@@ -490,6 +490,7 @@ class DCCS(BaseDeepClusterer):
         # batches that an update of the encoder takes
         turn = 1 + (int(given["n_critic"]) if given["adversarial_weight"] else 0)
         few = starts_from_samples(data, given) or words
+        n_clusters = int(given["n_clusters"])
         style_width = min(_STYLE_WIDTH, max(10, data.n_features))
         pretraining = _PRETRAIN_UPDATES
         if given["init"] is None:
@@ -498,7 +499,7 @@ class DCCS(BaseDeepClusterer):
             pretraining = _TEXT_PRETRAIN_UPDATES if words else _SHORT_PRETRAIN_UPDATES
         return super().defaults(data, given) | {
             "augmentation": "crop" if images else "masking" if words else "swap",
-            "n_components": _TEXT_STYLE_WIDTH if words else style_width,
+            "n_components": max(_TEXT_STYLE_WIDTH, n_clusters) if words else style_width,
             "architecture": "conv" if images else "mlp",
             "preprocessing": "grayscale",
             "init": STARTS.get(data.kind, "spectral"),

@@ -159,9 +159,9 @@ class DCCS(BaseDeepClusterer):
         for vectors.
 
     n_components : "auto" or int, default="auto"
-        Number of features that the encoder learns. They are the style; the embedding also has the
-        `n_clusters` columns of the category. "auto" is 50, or the number of features of X if that
-        is less, but at least 10.
+        Number of features that the encoder learns. They are the style, beside the `n_clusters`
+        columns of the category. "auto" is 50, but no more than the number of features of X, or
+        `n_clusters` for bags of words, and at least 10.
 
     architecture : {"auto", "mlp", "conv", "resnet"}, tuple or callable, default="auto"
         The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv"

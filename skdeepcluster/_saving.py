@@ -16,12 +16,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._data.kind import KINDS
-from ._data.scaling import Scaler
+from ._data.rows import Rows
+from ._data.scaling import IDENTITY, Scaler
 from ._encoding import decode, encode, intact, pack, plain, require_safetensors, unpack, write
 from ._engine.checkpoint import load_module_state
 from ._engine.device import resolve_device, seeded_layers
 from ._engine.model import FittedModel
-from ._engine.plan import RUN_ONLY, Data, Plan, is_auto, make_plan
+from ._engine.plan import RUN_ONLY, Data, Plan, is_auto, make_plan, shape_of_network
 from ._fit import autoencoder
 from ._sklearn import validate_parameter_constraints
 from ._version import __version__
@@ -355,8 +356,8 @@ def _new_estimator(
     return estimator
 
 
-def _data(description: Any, tensors: Mapping[str, Tensor]) -> Data:
-    """What the fit knew about its samples; no larger than the prototypes in the file."""
+def _data(description: Any, tensors: Mapping[str, Tensor], given: Mapping[str, Any]) -> Data:
+    """What the fit knew about its samples; the network sees no more than is in the file."""
     data = Data(**decode(description["data"], tensors))
     n, prototypes = data.n_features, tensors["probe.samples"]
     shape, seen = data.image_shape, data.network_shape
@@ -364,24 +365,28 @@ def _data(description: Any, tensors: Mapping[str, Tensor]) -> Data:
         {
             "kind": data.kind in KINDS and (data.kind == "images") == (shape is not None),
             "n_samples": _is_int(data.n_samples) and 0 < data.n_samples <= sys.maxsize,
-            "n_features": _is_int(n),
-            "image_shape": shape is None or _is_shape(shape),
-            "network_shape": seen is None or (shape is not None and _is_shape(seen)),
+            "n_features": _is_int(n) and 0 < n <= sys.maxsize,
+            "image_shape": shape is None or (_is_shape(shape) and math.prod(shape) == n),
         }
     )
-    wrong = n != math.prod(shape or (n,)) or math.prod(data.sample_shape) > n
-    if prototypes.shape[1:] != data.sample_shape or wrong:
+    _refuse_invalid({"network_shape": seen == shape_of_network(shape, given)})
+    if prototypes.shape[1:] != data.sample_shape:
         raise ValueError(f"{n} features, {shape}, are not those of its prototypes.")
     return data
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_int, value))
+    return (
+        isinstance(value, tuple)
+        and len(value) == 3
+        and all(_is_int(side) and side > 0 for side in value)
+    )
 
 
 def _plan(description: Any, tensors: Mapping[str, Tensor], estimator: BaseDeepClusterer) -> Plan:
     """The plan of the fit: the settings in the file, and what fit makes of the parameters."""
-    given, data = estimator._given(), _data(description, tensors)
+    given = estimator._given()
+    data = _data(description, tensors, given)
     scaler = Scaler(**decode(description["scaler"], tensors))
     plan = make_plan(data, given, estimator.defaults(data, given), scaler)
     settings = {n: decode(v, tensors) for n, v in description["settings"].items()}
@@ -437,7 +442,7 @@ def _check_attributes(
         raise ValueError(f"{k} clusters are not those of its {len(prototypes)} prototypes.")
     centers, labels = attributes["cluster_centers_"], attributes["labels_"]
     history, scaler = attributes["history_"], plan.scaler
-    feature_names = attributes.get("feature_names_in_", ["x"] * n)
+    feature_names = attributes.get("feature_names_in_", ())
     config = attributes.get("_sklearn_output_config", {})
     holds = {
         "n_features_in_": _is_int(attributes["n_features_in_"])
@@ -450,7 +455,8 @@ def _check_attributes(
             part.dtype == np.float64 and part.shape in ((1,), (n,)) and _finite(part)
             for part in (scaler.shift, scaler.factor)
         ),
-        "feature_names_in_": len(feature_names) == n and _texts(feature_names),
+        "feature_names_in_": "feature_names_in_" not in names
+        or (len(feature_names) == n and _texts(feature_names)),
         "history_": isinstance(history, list) and all(isinstance(row, dict) for row in history),
         "n_iter_": _is_int(attributes["n_iter_"]) and attributes["n_iter_"] == len(history),
         "converged_": isinstance(attributes["converged_"], bool),
@@ -483,8 +489,9 @@ def _finite(values: np.ndarray) -> bool:
 def _build(estimator: BaseDeepClusterer, plan: Plan, state: Mapping[str, Tensor]) -> nn.Module:
     """The network of the plan, checked to be of the shapes in the file."""
     cpu, architecture = torch.device("cpu"), plan.architecture
-    no_samples = np.broadcast_to(np.float32(0), (2, plan.data.n_features))
-    rows = plan.rows(no_samples, cpu)
+    shape = plan.data.sample_shape
+    no_samples = np.broadcast_to(np.float32(0), (2, math.prod(shape)))
+    rows = Rows(no_samples, IDENTITY, shape if len(shape) == 3 else None, cpu)
 
     def new_module() -> nn.Module:
         pair = autoencoder(type(estimator), plan, rows, 0)

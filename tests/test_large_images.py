@@ -1,5 +1,7 @@
 """Images with more pixels than the network sees."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -24,8 +26,10 @@ X = (X * rng.uniform(0.8, 1.0, size=(60, 1, 1, 1))).astype(np.float32)
         ((1, 112, 92), 1024, (1, 35, 29)),
         ((3, 224, 224), 1024, (3, 32, 32)),
         ((1, 32, 32), 1024, None),
-        ((1, 2000, 1), 1024, (1, 1431, 1)),
-        ((1, 5000, 2), 1024, (1, 1600, 1)),
+        ((1, 65, 65), 1024, (1, 32, 32)),
+        ((1, 2000, 1), 1024, (1, 1024, 1)),
+        ((1, 1, 2000), 1024, (1, 1, 1024)),
+        ((1, 5000, 2), 1024, (1, 1024, 1)),
         ((1, 224, 224), None, None),
         (None, 1024, None),
     ],
@@ -33,6 +37,18 @@ X = (X * rng.uniform(0.8, 1.0, size=(60, 1, 1, 1))).astype(np.float32)
 def test_the_network_sees_at_most_so_many_pixels(shape, most, expected):
     given = {"max_pixels": most, "architecture": "auto"}
     assert shape_of_network(shape, given) == expected
+
+
+@pytest.mark.parametrize("most", [1, 7, 100, 1024])
+def test_the_bound_holds_for_any_shape(most):
+    for height in (1, 2, 5, 33, 65, 400, 3000):
+        for width in (1, 3, 34, 92, 399, 4001):
+            given = {"max_pixels": most, "architecture": "auto"}
+            shape = shape_of_network((1, height, width), given)
+            if height * width > most:
+                _, h, w = shape
+                assert 1 <= h * w <= most
+                assert (h < w) <= (height < width)
 
 
 @pytest.mark.parametrize("architecture", [None, (torch.nn.Identity(), torch.nn.Identity())])
@@ -66,6 +82,19 @@ def test_large_images_are_fitted_and_answered_at_full_size(estimator, tmp_path):
     again = load_model(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(X), model.labels_)
     np.testing.assert_array_equal(again.inverse_transform(model.cluster_centers_), prototypes)
+
+
+def test_a_file_cannot_say_that_the_network_sees_another_shape(tmp_path):
+    model = DCEC(2, **SHORT, max_pixels=100).fit(X)
+    model._model = dataclasses.replace(
+        model._model,
+        plan=dataclasses.replace(
+            model._model.plan,
+            data=dataclasses.replace(model._model.plan.data, network_shape=(1, 9, 11)),
+        ),
+    )
+    with pytest.raises(ValueError, match="network_shape"):  # saving tries to load
+        save_model(model, tmp_path / "model")
 
 
 def test_a_smooth_image_comes_back():

@@ -91,13 +91,19 @@ class Rows(Dataset):  # type: ignore[type-arg]
         if self._scaled is not None:
             batch = self._scaled.index_select(0, torch.from_numpy(index).to(self._scaled.device))
             return batch.to(self.device).view(-1, *self.sample_shape)
+        if self.sample_shape == self._full_shape:
+            return self._scale(index).to(self.device).view(-1, *self.sample_shape)
+        # large images, in chunks of bounded size
+        parts = (self._scale(index[part]) for part in row_chunks(len(index), self.X.shape[1]))
+        return torch.cat([self._seen(part) for part in parts]).to(self.device)
+
+    def _scale(self, index: np.ndarray) -> Tensor:
+        """Scaled rows at full size."""
         if self._view is not None:
             batch = self._view.index_select(0, torch.from_numpy(index))
-            batch.sub_(self._shift).mul_(self._factor)
-        else:
-            rows = self.X[index]
-            batch = torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))
-        return self._seen(batch).to(self.device)
+            return batch.sub_(self._shift).mul_(self._factor)
+        rows = self.X[index]
+        return torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))
 
     def _seen(self, batch: Tensor) -> Tensor:
         """Scaled rows as the network sees them, of shape ``(n, *sample_shape)``."""

@@ -203,8 +203,11 @@ def shape_of_network(
     channels, height, width = image_shape
     if height * width <= most:
         return None
-    factor = math.sqrt(most / (height * width))
-    return channels, max(1, int(factor * height)), max(1, int(factor * width))
+    # integers: the root of a float may lose a pixel. A very long image keeps a line
+    short, long = sorted((height, width))
+    narrow = max(1, math.isqrt(most * short // long))
+    wide = min(math.isqrt(most * long // short), most // narrow)
+    return (channels, narrow, wide) if height <= width else (channels, wide, narrow)
 
 
 def is_auto(value: Any) -> bool:

@@ -10,19 +10,14 @@ A run that accuracy.jsonl already holds for the configuration, set and seed is n
 
 import argparse
 import inspect
-import json
 import math
-import os
-import platform
-import subprocess
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-import torch
+from records import done, keep, provenance
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -212,44 +207,15 @@ def run(configuration, name, seed, folder, memory):
         "epochs": getattr(model, "n_iter_", None),
         "converged": getattr(model, "converged_", None),
         "warnings": [str(w.message)[:100] for w in caught],
-        "threads": torch.get_num_threads(),
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "skorch", "numpy")},
-        "machine": f"{os.cpu_count()} x {cpu_name()}",
+        **provenance(),
     }
-
-
-def commit():
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def cpu_name():
-    names = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return names[0] if names else platform.processor()
-
-
-def done(results=RESULTS):
-    """The runs that a file of results holds."""
-    lines = results.read_text().splitlines() if results.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def keep(result, results=RESULTS):
-    """Add a run to a file of results."""
-    with results.open("a") as file:
-        file.write(json.dumps(result) + "\n")
 
 
 def table():
     """Mean +- standard deviation over seeds, "not run" where there is none."""
     print(f"{'set':14}{'configuration':32}{'n':>3}", end="")
     print(f"{'ACC':>15}{'NMI':>16}{'ARI':>16}{'min ACC':>9}{'seconds':>9}")
-    results = done()
+    results = done(RESULTS)
     for name, configurations, _ in PLAN:
         for configuration in configurations:
             rows = [r for r in results if (r["set"], r["configuration"]) == (name, configuration)]
@@ -289,10 +255,10 @@ if __name__ == "__main__":
                 if not all(word in words for word in options.only):
                     continue
                 key = (configuration, name, seed)
-                if key in [(r["configuration"], r["set"], r["seed"]) for r in done()]:
+                if key in [(r["configuration"], r["set"], r["seed"]) for r in done(RESULTS)]:
                     continue
                 result = run(configuration, name, seed, options.data, options.memory)
-                keep(result)
+                keep(result, RESULTS)
                 print(
                     *key,
                     f"{result['acc']:.3f} {result['nmi']:.3f} {result['seconds']:.0f} s",

@@ -10,26 +10,20 @@ GaussianMixture and SpectralClustering get standardised columns, the others get 
 """
 
 import argparse
-import os
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
-from accuracy import commit, cpu_name, done, keep
+from records import OURS, done, keep, provenance
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
-
 RESULTS = Path(__file__).with_suffix(".jsonl")
 SEEDS = range(3)
-OURS = {"DCEC": DCEC, "DMAE": DMAE, "DualAESpectral": DualAESpectral, "DCCS": DCCS}
 OTHERS = {
     "KMeans": lambda k, random_state: KMeans(k, n_init=10, random_state=random_state),
     "GaussianMixture": lambda k, random_state: GaussianMixture(
@@ -71,10 +65,7 @@ def run(name, X, labellings, estimator, seed):
         "ari": max(scores),
         "cpu_seconds": float(np.mean(seconds)),
         "warnings": caught,
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
-        "threads": torch.get_num_threads(),
-        "machine": f"{os.cpu_count()} x {cpu_name()}",
+        **provenance(),
     }
 
 

@@ -40,13 +40,13 @@ import subprocess
 import sys
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from accuracy import commit, cpu_name, done, keep, load
+from accuracy import load
+from records import OURS, done, keep, provenance
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import HDBSCAN, KMeans, SpectralClustering
 from sklearn.decomposition import TruncatedSVD
@@ -55,7 +55,6 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, Normalizer
 
-from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 from skdeepcluster.metrics import clustering_accuracy
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
@@ -64,7 +63,7 @@ IMAGES = ["digits", "optdigits", "usps", "mnist_test", "coil20_32"]
 TEXTS = ["r8", "20newsgroups"]
 ALL = IMAGES + TEXTS
 SEEDS = range(3)
-LIBRARIES = ("clustpy", "numpy", "scikit-learn", "skorch", "spectralnet", "torch", "umap-learn")
+LIBRARIES = ("clustpy", "spectralnet", "umap-learn")
 
 
 class SeededSpectralNet(ClusterMixin, BaseEstimator):
@@ -130,7 +129,6 @@ QUICK = {  # of X, number of clusters, seed
         umap(X, seed), KMeans(k, n_init=10, random_state=seed)
     ),
 }
-OURS = {estimator.__name__: estimator for estimator in (DCEC, DMAE, DualAESpectral, DCCS)}
 DEEP = {
     "SpectralNet": lambda X, k, seed: SeededSpectralNet(k, False, seed),
     "ClustPy DDC": lambda X, k, seed: clustpy("DDC", random_state=seed),
@@ -220,11 +218,8 @@ def run_apart(name, method, seed, folder):
     else:  # the last line, as SpectralNet prints too
         result |= json.loads(process.stdout.splitlines()[-1])
     return result | {
-        "threads": 1,
         "load": os.getloadavg()[0],  # jobs that ran, this one included
-        "commit": commit(),
-        "versions": {library: version(library) for library in LIBRARIES},
-        "machine": f"{os.cpu_count()} x {cpu_name()}",
+        **provenance(*LIBRARIES, threads=1),
     }
 
 

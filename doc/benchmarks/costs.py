@@ -13,19 +13,17 @@ k-means: a partition of 250 000 rows in 10 dimensions by what the package does, 
 
 import argparse
 import cProfile
-import os
 import pstats
 import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import commit, cpu_name, done, keep
 from large import METHODS, SIZES, EpochSeconds, chunk, load
+from records import done, keep, provenance
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from speed import BATCH, N_SAMPLES, NETWORKS, SIDE, ours
 from torch.utils.flop_counter import FlopCounterMode
@@ -217,8 +215,5 @@ if __name__ == "__main__":
         }
         for part in measures.keys() - {row["part"] for row in done(RESULTS)}:
             for row in list(measures[part]()):
-                row = {"part": part, **row, "threads": torch.get_num_threads(), "commit": commit()}
-                row["machine"] = f"{os.cpu_count()} x {cpu_name()}"
-                row["versions"] = {name: version(name) for name in ("torch", "scikit-learn")}
-                keep(row, RESULTS)
+                keep({"part": part, **row, **provenance()}, RESULTS)
     table()

@@ -12,7 +12,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, done, keep, load
+from accuracy import load
+from records import done, keep, provenance
 from skorch.callbacks import Callback
 
 from skdeepcluster import DCCS
@@ -90,7 +91,7 @@ if __name__ == "__main__":
                     continue
                 line = key | {
                     "curve": run(name, configuration, seed, options.data),
-                    "commit": commit(),
+                    **provenance(),
                 }
                 keep(line, RESULTS)
                 print(*key.values(), flush=True)

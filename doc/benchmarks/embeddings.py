@@ -10,26 +10,21 @@ its number of clusters; the layer whose number is closest to that of the classes
 """
 
 import argparse
-import os
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
-from accuracy import commit, cpu_name, done, keep
+from records import OURS, done, keep, print_accuracies, provenance
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.preprocessing import normalize
 
-from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 from skdeepcluster.metrics import clustering_accuracy
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
 SEEDS = range(3)
 SETS = ("cifar10_efflite0", "r8_minilm")
-OURS = {"DCEC": DCEC, "DMAE": DMAE, "DualAESpectral": DualAESpectral, "DCCS": DCCS}
 
 
 def umap_and_k_means(X, n_clusters, seed):
@@ -76,27 +71,8 @@ def run(name, estimator, seed, folder):
         "nmi": normalized_mutual_info_score(y, labels),
         "cpu_seconds": seconds,
         "warnings": [str(warning.message)[:60] for warning in caught],
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
-        "threads": torch.get_num_threads(),
-        "machine": f"{os.cpu_count()} x {cpu_name()}",
+        **provenance(),
     }
-
-
-def table():
-    print(f"{'set':18}{'estimator':26}{'n':>3}{'ACC':>16}{'NMI':>16}{'CPU s':>8}")
-    for name in SETS:
-        for estimator in [*OTHERS, *OURS]:
-            rows = [r for r in done(RESULTS) if (r["set"], r["estimator"]) == (name, estimator)]
-            if not rows:
-                print(f"{name:18}{estimator:26}  not run")
-                continue
-            cells = ""
-            for metric in ("acc", "nmi"):
-                values = [row[metric] for row in rows]
-                cells += f"{f'{np.mean(values):.3f} +- {np.std(values):.3f}':>16}"
-            seconds = np.mean([row["cpu_seconds"] for row in rows])
-            print(f"{name:18}{estimator:26}{len(rows):3}{cells}{seconds:8.1f}")
 
 
 if __name__ == "__main__":
@@ -108,7 +84,7 @@ if __name__ == "__main__":
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
     options = parser.parse_args()
     if options.table:
-        table()
+        print_accuracies(done(RESULTS), SETS, [*OTHERS, *OURS])
         raise SystemExit
     for name in SETS:
         for estimator in options.only:

@@ -14,8 +14,9 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, done, keep, load
+from accuracy import load
 from battery import tables
+from records import done, keep, provenance
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.decomposition import TruncatedSVD
 from sklearn.metrics import adjusted_rand_score, silhouette_score
@@ -107,7 +108,7 @@ def run(kind, name, F, labellings):
                     "cut, 10": -normalized_cut(graphs[10], labels, n_clusters) / n_clusters,
                     "silhouette": silhouette_score(F, labels) if found > 1 else -1.0,
                     "stability": stable,
-                    "commit": commit(),
+                    **provenance(),
                 }
             )
     return rows

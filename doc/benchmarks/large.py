@@ -10,17 +10,15 @@ of the last phase. KMeans is there for comparison. A run that large.jsonl holds 
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import threading
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from accuracy import commit, done, keep
+from records import done, keep, provenance
 from sklearn.cluster import KMeans
 from skorch.callbacks import Callback
 
@@ -125,9 +123,7 @@ def run(method, kind, size, folder):
         "epoch_seconds": epochs.seconds[-1] if epochs.seconds else None,
         "epochs": len(epochs.seconds),
         "acc": clustering_accuracy(y, model.labels_),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())),
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
+        **provenance(),
     }
     keep(result, RESULTS)
 

@@ -9,32 +9,21 @@ float32, as processors without bfloat16 do.
 """
 
 import argparse
-import os
-import time
-import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import commit, cpu_name, done, keep
+from records import OURS, done, fit_predict, keep, print_accuracies, provenance
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from torch.nn.functional import interpolate
 
-from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 from skdeepcluster.metrics import clustering_accuracy
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
 SEEDS = range(3)
 ROWS = 1000
-ESTIMATORS = {
-    "KMeans": KMeans,
-    "DCEC": DCEC,
-    "DMAE": DMAE,
-    "DualAESpectral": DualAESpectral,
-    "DCCS": DCCS,
-}
+ESTIMATORS = ("KMeans", *OURS)
 
 
 def _some(folder, file):
@@ -66,46 +55,20 @@ SETS = {"digits": digits, "clothes": clothes}
 
 def run(name, estimator, seed, X, y):
     n_clusters = len(np.unique(y))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        started = time.process_time()
-        if estimator == "KMeans":
-            labels = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(
-                X.reshape(ROWS, -1)
-            )
-        else:
-            model = ESTIMATORS[estimator](n_clusters, precision="32", random_state=seed)
-            labels = model.fit_predict(X)
-        seconds = time.process_time() - started
+    if estimator == "KMeans":
+        model, X = KMeans(n_clusters, n_init=10, random_state=seed), X.reshape(ROWS, -1)
+    else:
+        model = OURS[estimator](n_clusters, precision="32", random_state=seed)
+    labels, fit = fit_predict(model, X)
     return {
         "set": name,
         "estimator": estimator,
         "seed": seed,
         "acc": clustering_accuracy(y, labels),
         "nmi": normalized_mutual_info_score(y, labels),
-        "cpu_seconds": seconds,
-        "warnings": [str(warning.message)[:60] for warning in caught],
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
-        "threads": torch.get_num_threads(),
-        "machine": f"{os.cpu_count()} x {cpu_name()}",
+        **fit,
+        **provenance(),
     }
-
-
-def table():
-    print(f"{'set':10}{'estimator':16}{'n':>3}{'ACC':>16}{'NMI':>16}{'CPU s':>8}")
-    for name in SETS:
-        for estimator in ESTIMATORS:
-            rows = [r for r in done(RESULTS) if (r["set"], r["estimator"]) == (name, estimator)]
-            if not rows:
-                print(f"{name:10}{estimator:16}  not run")
-                continue
-            cells = ""
-            for metric in ("acc", "nmi"):
-                values = [row[metric] for row in rows]
-                cells += f"{f'{np.mean(values):.3f} +- {np.std(values):.3f}':>16}"
-            seconds = np.mean([row["cpu_seconds"] for row in rows])
-            print(f"{name:10}{estimator:16}{len(rows):3}{cells}{seconds:8.1f}")
 
 
 if __name__ == "__main__":
@@ -116,7 +79,7 @@ if __name__ == "__main__":
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
     options = parser.parse_args()
     if options.table:
-        table()
+        print_accuracies(done(RESULTS), SETS, ESTIMATORS)
         raise SystemExit
     for seed in SEEDS:
         for name, make in SETS.items():

@@ -13,19 +13,14 @@ tables were fixed before the first result was seen. Labels are read after a fit,
 
 import argparse
 import json
-import os
-import time
-import warnings
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from accuracy import commit, cpu_name, done, keep
+from records import done, fit_predict, keep, provenance, spread
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.datasets import load_breast_cancer, load_wine
@@ -116,23 +111,15 @@ def preprocessing(one_hot):
 def run(name, one_hot, estimator, seed):
     table, y = load(name)
     X = preprocessing(one_hot).fit_transform(table)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        started = time.process_time()
-        labels = ESTIMATORS[estimator](len(np.unique(y)), random_state=seed).fit_predict(X)
-        seconds = time.process_time() - started
+    labels, fit = fit_predict(ESTIMATORS[estimator](len(np.unique(y)), random_state=seed), X)
     return {
         "set": name,
         "one_hot": one_hot,
         "estimator": estimator,
         "seed": seed,
         "ari": adjusted_rand_score(y, labels),
-        "cpu_seconds": seconds,
-        "warnings": [str(warning.message)[:60] for warning in caught],
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
-        "threads": torch.get_num_threads(),
-        "machine": f"{os.cpu_count()} x {cpu_name()}",
+        **fit,
+        **provenance(),
     }
 
 
@@ -154,10 +141,9 @@ def print_table():
                 ari = [row["ari"] for row in rows]
                 if estimator == "KMeans":
                     shallow = np.mean(ari)
-                mean = f"{np.mean(ari):.3f} +- {np.std(ari):.3f}"
                 seconds = np.mean([row["cpu_seconds"] for row in rows])
                 difference = np.mean(ari) - shallow
-                print(f"{begin}{len(rows):3}{mean:>16}{difference:+10.3f}{seconds:8.1f}")
+                print(f"{begin}{len(rows):3}{spread(ari):>16}{difference:+10.3f}{seconds:8.1f}")
 
 
 def choices(name):

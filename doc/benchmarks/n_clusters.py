@@ -12,7 +12,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, done, keep, load
+from accuracy import load
+from records import done, keep, provenance
 from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 from sklearn.model_selection import KFold, cross_validate
@@ -59,7 +60,7 @@ def run(name, model, n_clusters, X, space):
         **{column: scores[f"test_{column}"].tolist() for column in COLUMNS},
         "seconds": time.perf_counter() - started,
         "warnings": [str(w.message)[:100] for w in caught],
-        "commit": commit(),
+        **provenance(),
     }
 
 

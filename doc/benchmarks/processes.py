@@ -11,11 +11,10 @@ import os
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, cpu_name, keep
+from records import keep, provenance
 from speed import N_SAMPLES, NETWORKS, SIDE, ours
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
@@ -55,10 +54,7 @@ def main():
             low, median, high = min(ratios), statistics.median(ratios), max(ratios)
             print(f"{network:20} batch {batch_size:5}: {median:.2f} ({low:.2f} .. {high:.2f})")
             result = {"network": network, "batch_size": batch_size, "ratio": median}
-            result |= {"range": [low, high], "commit": commit()}
-            result |= {"machine": f"{os.cpu_count()} x {cpu_name()}"}
-            result |= {"versions": {name: version(name) for name in ("torch", "accelerate")}}
-            keep(result, RESULTS)
+            keep(result | {"range": [low, high], **provenance("accelerate")}, RESULTS)
 
 
 if __name__ == "__main__":

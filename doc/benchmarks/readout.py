@@ -10,7 +10,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, done, keep, load
+from accuracy import load
+from records import done, keep, provenance
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -68,6 +69,6 @@ if __name__ == "__main__":
             key = {"set": name, "seed": seed}
             if key in [{k: line[k] for k in key} for line in done(RESULTS)]:
                 continue
-            line = key | {"scores": run(name, seed, options.data), "commit": commit()}
+            line = key | {"scores": run(name, seed, options.data), **provenance()}
             keep(line, RESULTS)
             print(*key.values(), flush=True)

@@ -8,16 +8,14 @@ after it.
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, keep
+from records import keep, provenance
 from sklearn.cluster import SpectralClustering
 
 from skdeepcluster import DualAESpectral
@@ -49,9 +47,7 @@ def fit(method, size, folder):
         "seconds": time.perf_counter() - started,
         "megabytes": megabytes() - before,
         "acc": clustering_accuracy(y, labels),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())),
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
+        **provenance(),
     }
     keep(result, RESULTS)
     print(f"{method:20}{size:8}{result['seconds']:9.1f} s{result['megabytes']:9.0f} MB", flush=True)

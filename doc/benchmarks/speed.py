@@ -8,14 +8,13 @@ same network in the same precision, and reads nothing back.
 """
 
 import json
-import os
 import statistics
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from records import provenance
 from skorch.callbacks import Callback
 
 from skdeepcluster import DCEC
@@ -101,11 +100,7 @@ def main():
         ratios = [a / b for (a, _), (b, _) in zip(pairs["bf16"], pairs["32"], strict=True)]
         table[f"{name}: bf16 / 32"] = [statistics.median(ratios), min(ratios), max(ratios)]
         print(f"{name:22}      bf16 / 32       {statistics.median(ratios):.3f}", flush=True)
-    table["machine"] = {
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("torch", "skorch", "numpy")},
-    }
+    table |= provenance()
     RESULTS.write_text(json.dumps(table, indent=1) + "\n")
 
 

@@ -9,15 +9,13 @@ same for all sets, and no label is read. A run that suggestions.jsonl holds is n
 """
 
 import argparse
-import os
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
-from accuracy import commit, cpu_name, done, keep, load
+from accuracy import load
+from records import done, keep, provenance
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_score
@@ -84,10 +82,7 @@ def run(name, seed, folder):
         "silhouette_kmeans": silhouette,
         "seconds": seconds,
         "seconds_silhouette_kmeans": time.perf_counter() - started - seconds,
-        "threads": torch.get_num_threads(),
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "skorch", "numpy")},
-        "machine": f"{os.cpu_count()} x {cpu_name()}",
+        **provenance(),
     }
 
 

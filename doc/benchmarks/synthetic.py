@@ -9,14 +9,12 @@ defaults; labels are read after a fit.
 """
 
 import argparse
-import os
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from accuracy import commit, done, keep
+from records import done, keep, provenance
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import make_circles, make_moons
 from sklearn.kernel_approximation import RBFSampler
@@ -95,9 +93,7 @@ def run(name, method, seed):
         "nmi": normalized_mutual_info_score(y, labels),
         "seconds": seconds,
         "warnings": [str(w.message)[:100] for w in caught],
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
-        "machine": f"{os.cpu_count()} CPUs",
+        **provenance(),
     }
 
 

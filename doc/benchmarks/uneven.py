@@ -8,20 +8,13 @@ A seed draws the blobs and everything in the fits. Blobs are 8 apart, with varia
 
 import argparse
 import json
-import os
-import time
-import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
-from accuracy import commit, cpu_name, done, keep
+from records import OURS, done, fit_predict, keep, provenance, spread
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
-
-from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
 SEEDS = range(10)
@@ -31,28 +24,20 @@ SHARES = {
     "95/3/2": (950, 30, 20),
     "90/10": (900, 100),
 }
-ESTIMATORS = (KMeans, DCEC, DMAE, DualAESpectral, DCCS)
+ESTIMATORS = {"KMeans": KMeans, **OURS}
 
 
 def run(shares, estimator, seed):
     sizes = SHARES[shares]
     X, y = make_blobs(sizes, centers=np.eye(len(sizes), 8) * 8, random_state=seed)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        started = time.process_time()
-        model = estimator(len(sizes), random_state=seed).fit(X)
-        seconds = time.process_time() - started
+    labels, fit = fit_predict(ESTIMATORS[estimator](len(sizes), random_state=seed), X)
     return {
         "shares": shares,
-        "estimator": estimator.__name__,
+        "estimator": estimator,
         "seed": seed,
-        "ari": adjusted_rand_score(y, model.labels_),
-        "cpu_seconds": seconds,
-        "warnings": [str(warning.message)[:60] for warning in caught],
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")},
-        "threads": torch.get_num_threads(),
-        "machine": f"{os.cpu_count()} x {cpu_name()}",
+        "ari": adjusted_rand_score(y, labels),
+        **fit,
+        **provenance(),
     }
 
 
@@ -61,15 +46,15 @@ def table():
     results = done(RESULTS)
     for shares in SHARES:
         for estimator in ESTIMATORS:
-            name = estimator.__name__
-            rows = [r for r in results if (r["shares"], r["estimator"]) == (shares, name)]
+            rows = [r for r in results if (r["shares"], r["estimator"]) == (shares, estimator)]
             if not rows:
-                print(f"{shares:8}{name:16}  not run")
+                print(f"{shares:8}{estimator:16}  not run")
                 continue
             ari = [row["ari"] for row in rows]
             warned = sum(bool(row["warnings"]) for row in rows)
-            mean = f"{np.mean(ari):.3f} +- {np.std(ari):.3f}"
-            print(f"{shares:8}{name:16}{len(rows):3}{mean:>16}{min(ari):7.3f}{warned:8}")
+            print(
+                f"{shares:8}{estimator:16}{len(rows):3}{spread(ari):>16}{min(ari):7.3f}{warned:8}"
+            )
 
 
 if __name__ == "__main__":
@@ -83,7 +68,7 @@ if __name__ == "__main__":
     for seed in SEEDS:
         for shares in SHARES:
             for estimator in ESTIMATORS:
-                key = (shares, estimator.__name__, seed)
+                key = (shares, estimator, seed)
                 if key in [(r["shares"], r["estimator"], r["seed"]) for r in done(RESULTS)]:
                     continue
                 result = run(shares, estimator, seed)

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from accuracy import cpu_name, done, keep
+from records import done, keep, provenance
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
 SETS = ("digits", "optdigits", "usps")
@@ -103,8 +103,7 @@ if __name__ == "__main__":
                     names = ("commit", "set", "estimator", "seed")
                     if key in [tuple(row[n] for n in names) for row in done(RESULTS)]:
                         continue
-                    result = dict(zip(names, key, strict=True))
+                    result = provenance(threads=1) | dict(zip(names, key, strict=True))
                     result |= run(folder, options.data, name, estimator, seed)
-                    result |= {"threads": 1, "machine": f"{os.cpu_count()} x {cpu_name()}"}
                     keep(result, RESULTS)
                     print(*key, f"{result['acc']:.3f} {result['cpu_seconds']:.0f} s", flush=True)

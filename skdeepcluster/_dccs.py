@@ -69,7 +69,6 @@ _START_UPDATES = 400  # of each of several starts from nothing
 _BETAS = (0.5, 0.9)  # of Adam, section 4.2
 _ADVERSARIAL_RATE = 1 / 6  # of the learning rate, once there is a critic
 _STYLE_WIDTH = 50
-_TEXT_STYLE_WIDTH = 10
 _STYLE_LENGTH = 0.7  # of styles drawn from the prior: half of the way between two categories
 _EVEN = 0.1  # scale of the weights that give the first categories
 _LOOKS = 10  # at all samples, in the clustering phase
@@ -490,16 +489,16 @@ class DCCS(BaseDeepClusterer):
         # batches that an update of the encoder takes
         turn = 1 + (int(given["n_critic"]) if given["adversarial_weight"] else 0)
         few = starts_from_samples(data, given) or words
-        n_clusters = int(given["n_clusters"])
+        shared = super().defaults(data, given)
         style_width = min(_STYLE_WIDTH, max(10, data.n_features))
         pretraining = _PRETRAIN_UPDATES
         if given["init"] is None:
             pretraining = _START_UPDATES * turn
         elif few:
             pretraining = _TEXT_PRETRAIN_UPDATES if words else _SHORT_PRETRAIN_UPDATES
-        return super().defaults(data, given) | {
+        return shared | {
             "augmentation": "crop" if images else "masking" if words else "swap",
-            "n_components": max(_TEXT_STYLE_WIDTH, n_clusters) if words else style_width,
+            "n_components": shared["n_components"] if words else style_width,
             "architecture": "conv" if images else "mlp",
             "preprocessing": "grayscale",
             "init": STARTS.get(data.kind, "spectral"),
@@ -568,8 +567,7 @@ class DCCS(BaseDeepClusterer):
             setup=_start,
             whole_batches=True,
         )
-        masking = random_masking if plan.augmentation == "masking" else None
-        pretrain = view_pretraining(plan, _tell_apart, network, augment=masking)
+        pretrain = view_pretraining(plan, _tell_apart, network)
         return pretrain, imitate, cluster
 
     @staticmethod
@@ -800,7 +798,7 @@ def _first_prior(plan: Plan) -> Tensor:
     valid = prior.shape == (plan.n_clusters,) and bool((prior > 0).all())
     if not valid or not math.isclose(prior.sum(), 1.0, rel_tol=1e-3):
         raise ValueError(
-            f"cluster_prior={plan.cluster_prior!r} must be 'uniform', 'estimated' or "
+            f"cluster_prior={plan.cluster_prior!r} must be 'start', 'uniform', 'estimated' or "
             f"n_clusters={plan.n_clusters} positive probabilities that sum to 1."
         )
     return torch.from_numpy(prior / prior.sum()).float()

@@ -20,7 +20,7 @@ from .base import (
     Step,
     labels_stable,
     refuse_no_loss,
-    start_partition,
+    start_clusters,
     start_phases,
 )
 from .functional import cosine, kl_divergence, reconstruction_error, target_distribution
@@ -335,7 +335,7 @@ class DCEC(BaseDeepClusterer):
             (Step("joint", _joint, trains=("encoder", "decoder", "assign")),),
             plan.learning_rate,
             schedule=plan.schedule(cosine),
-            setup=_start,
+            setup=start_clusters,  # section 3.4: the centers become parameters
             refresh=_target,
             refresh_every=plan.update_interval,
             stop=labels_stable,
@@ -348,12 +348,6 @@ class DCEC(BaseDeepClusterer):
         error = reconstruction_error(module.decoder(z), x)
         loss: Tensor = plan.reconstruction_weight * error + plan.gamma * kl_divergence(p, q)
         return loss
-
-
-def _start(run: Run) -> dict[str, Tensor]:
-    """Centers of the start partition become parameters, section 3.4."""
-    run.module.assign, targets = start_partition(run, run.plan.n_clusters, run.plan.init)
-    return targets
 
 
 def _target(run: Run) -> dict[str, Tensor]:

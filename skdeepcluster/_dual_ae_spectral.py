@@ -27,7 +27,6 @@ from ._start.views import (
     view_pretraining,
 )
 from ._warnings import ignoring
-from .augment import random_masking
 from .base import (
     BaseDeepClusterer,
     Batch,
@@ -41,7 +40,7 @@ from .base import (
     gather,
     labels_stable,
     refuse_no_loss,
-    start_partition,
+    start_clusters,
 )
 from .functional import (
     contrastive_loss,
@@ -79,7 +78,6 @@ _SPECTRAL_RATE = 1 / 3
 # the same where only the head is trained
 _CAREFUL_RATE = 1 / 10
 _LEAST_VARIANCE = 1e-6  # around a center; of orthonormal outputs, which have mean squares of 1
-_AUGMENTATIONS = {"images": "crop", "bag of words": "masking"}
 _CONFIDENCE = 0.2  # weight of a sample's own entropy, of that of their mean
 
 
@@ -468,7 +466,7 @@ class DualAESpectral(BaseDeepClusterer):
         words = data.kind == "bag of words"
         pretraining = _TEXT_PRETRAIN_UPDATES if words else _PRETRAIN_UPDATES
         return super().defaults(data, given) | {
-            "augmentation": _AUGMENTATIONS.get(data.kind),
+            "augmentation": "crop" if images else "masking" if words else None,
             "n_components": max(10, int(given["n_clusters"])),
             "architecture": "conv" if images else "mlp",
             "init": STARTS.get(data.kind, "spectral"),
@@ -515,10 +513,9 @@ class DualAESpectral(BaseDeepClusterer):
         weights = ["reconstruction_weight", "relative_weight", "prior_weight"]
         weights += [] if plan.mutual_information is None else ["information_weight"]
         refuse_no_loss(plan, *weights)
-        masking = random_masking if plan.augmentation == "masking" else None
-        pretrain = view_pretraining(plan, _represent, _NETWORK, augment=masking)
+        pretrain = view_pretraining(plan, _represent, _NETWORK)
         if not plan.max_epochs:
-            return pretrain, Phase("cluster", 0, (), plan.learning_rate, setup=_start)
+            return pretrain, Phase("cluster", 0, (), plan.learning_rate, setup=start_clusters)
         return pretrain, *_spectral_phases(plan)
 
     @classmethod
@@ -655,12 +652,6 @@ def _spectral_phases(plan: Plan) -> tuple[Phase, Phase]:
     return head, cluster
 
 
-def _start(run: Run) -> dict[str, Tensor]:
-    """The start partition, of the latents."""
-    run.module.assign, targets = start_partition(run, run.plan.n_clusters, run.plan.init)
-    return targets
-
-
 def _start_head(run: Run) -> dict[str, Tensor]:
     """The start partition, for the head to imitate."""
     p = partition_to_imitate(run)
@@ -689,7 +680,7 @@ def _imitate(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
 def _clusters_of_latents(run: Run) -> None:
     """For a training that the user stopped before there was a head."""
     if isinstance(run.module.assign, StudentTAssignment):
-        _start(run)
+        start_clusters(run)
 
 
 @torch.no_grad()

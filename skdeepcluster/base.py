@@ -34,7 +34,7 @@ from ._sklearn import (
     StrOptions,
     with_valid_parameters,
 )
-from ._start.partition import start_partition
+from ._start.partition import start_clusters, start_partition
 from ._start.pretraining import overclustered_round, pretraining, start_phases
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "overclustered_round",
     "pretraining",
     "refuse_no_loss",
+    "start_clusters",
     "start_partition",
     "start_phases",
 ]

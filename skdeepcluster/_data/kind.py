@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .scaling import column_statistics, one_unit
+from .scaling import column_bounds, one_unit
 
 _BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors are taken for text
 _MANY_COLUMNS, _FEW_COLUMNS = 128, 40
@@ -13,6 +13,8 @@ _LIKE_NORM = 0.25  # deviation of the lengths of embeddings, as a share of their
 _ROWS = 500  # whose lengths are compared
 
 KINDS = ("images", "bag of words", "embeddings", "table", "vectors")
+# whose partition without a network is better than what a network finds from nothing
+FROM_SAMPLES = ("embeddings", "table")
 
 
 def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
@@ -38,8 +40,7 @@ def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
     stored = X.count_nonzero() if sp.issparse(X) else np.count_nonzero(X)
     if stored < _BAG_OF_WORDS * X.shape[0] * n_features:
         return "bag of words"
-    low, high, *_ = column_statistics(X)
-    if n_features <= _FEW_COLUMNS or not one_unit(high - low):
+    if n_features <= _FEW_COLUMNS or not one_unit(np.subtract(*column_bounds(X)[::-1])):
         return "table"
     if sp.issparse(X) or n_features < _MANY_COLUMNS:
         return "vectors"

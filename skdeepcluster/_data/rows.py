@@ -57,6 +57,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
         self.scaler = scaler
         self._full_shape: tuple[int, ...] = image_shape or (X.shape[1],)
         self.sample_shape = network_shape or self._full_shape
+        self._averages = self.sample_shape != self._full_shape
         self.device = device
         self._scaled: Tensor | None = None  # the copy
         self._view: Tensor | None = None  # X itself, to be scaled batch by batch
@@ -68,8 +69,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
         )
         # a single row is contiguous even with negative strides, which torch refuses
         viewable = X.dtype == np.float32 and X.flags.c_contiguous and min(X.strides) >= 0
-        smaller = width < X.shape[1]
-        if viewable and not (resident and (on_device or smaller)):
+        if viewable and not (resident and (on_device or self._averages)):
             # X may be read-only: it is never written to
             with ignoring(UserWarning, "The given NumPy array is not writable"):
                 self._view = torch.from_numpy(X)
@@ -91,8 +91,8 @@ class Rows(Dataset):  # type: ignore[type-arg]
         if self._scaled is not None:
             batch = self._scaled.index_select(0, torch.from_numpy(index).to(self._scaled.device))
             return batch.to(self.device).view(-1, *self.sample_shape)
-        if self.sample_shape == self._full_shape:
-            return self._scale(index).to(self.device).view(-1, *self.sample_shape)
+        if not self._averages:
+            return self._seen(self._scale(index).to(self.device))
         # large images, in chunks of bounded size
         parts = (self._scale(index[part]) for part in row_chunks(len(index), self.X.shape[1]))
         return torch.cat([self._seen(part) for part in parts]).to(self.device)
@@ -108,7 +108,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
     def _seen(self, batch: Tensor) -> Tensor:
         """Scaled rows as the network sees them, of shape ``(n, *sample_shape)``."""
         whole = batch.view(-1, *self._full_shape)
-        if self.sample_shape == self._full_shape:
+        if not self._averages:
             return whole
         _, height, width = self.sample_shape
         return adaptive_avg_pool2d(whole, (height, width))

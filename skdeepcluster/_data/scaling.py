@@ -65,15 +65,20 @@ class Scaler:
 IDENTITY = Scaler("none", np.zeros(1), np.ones(1))
 
 
+def column_bounds(X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Minimum and maximum of each column, float64."""
+    low, high = min_max_axis(X, axis=0) if sp.issparse(X) else (X.min(axis=0), X.max(axis=0))
+    return np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+
+
 def column_statistics(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Minimum, maximum, mean and variance of each column, float64, in bounded memory."""
+    low, high = column_bounds(X)
     if sp.issparse(X):
-        low, high = (np.asarray(bound, dtype=np.float64) for bound in min_max_axis(X, axis=0))
         # squares of large or small values exceed the range of float32
         mean, variance = mean_variance_axis(X.astype(np.float64, copy=False), axis=0)
         return low, high, mean, variance
     n, d = X.shape
-    low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     origin = X[0].astype(np.float64)  # moments around a row: no cancellation at large offsets
     total, total_square = np.zeros(d), np.zeros(d)
     for rows in row_chunks(n, d):

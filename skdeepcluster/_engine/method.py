@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from .._data.kind import FROM_SAMPLES
 from .._data.rows import Rows
 from .._data.scaling import Scaler
 from ..augment import random_affine, random_crop
@@ -49,9 +50,7 @@ def affine(x: Tensor, generator: Any) -> Tensor:
 
 def starts_from_samples(data: Data, given: Mapping[str, Any]) -> bool:
     """Whether the start partition is one of the samples, which needs no long pretraining."""
-    return given["init"] == "samples" or (
-        given["init"] == "auto" and data.kind in ("embeddings", "table")
-    )
+    return given["init"] == "samples" or (given["init"] == "auto" and data.kind in FROM_SAMPLES)
 
 
 class Method(ABC):
@@ -94,14 +93,7 @@ class Method(ABC):
         }
     )
     not_in_pretraining: ClassVar[frozenset[str]] = frozenset(
-        {
-            "n_clusters",
-            "init",
-            "overcluster_epochs",
-            "max_epochs",
-            "n_init",
-            "tol",
-        }
+        {"n_clusters", "init", "overcluster_epochs", "max_epochs", "n_init", "tol"}
     )
     starts: ClassVar[int] = 1
     start_decides: ClassVar[bool] = False

@@ -14,6 +14,7 @@ from .._data.rows import Rows
 MANY_ROWS = 20_000
 _EMBEDDING_WIDTH, _SVD_ROWS = 100, 1_000  # dimensions, and the rows that they are found from
 _SPARSE_WIDTH = 50  # dimensions that neighbours of sparse samples are looked for in
+TINY = float(np.finfo(np.float32).tiny)
 
 
 def some_rows(rows: Rows, most: int, random_state: np.random.RandomState) -> np.ndarray:
@@ -175,5 +176,5 @@ def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
 def directions(points: np.ndarray) -> np.ndarray:
     """Points divided by their lengths; a point at the origin stays there."""
     length = np.linalg.norm(points, axis=1, keepdims=True)
-    unit: np.ndarray = points / np.maximum(length, float(np.finfo(np.float32).tiny))
+    unit: np.ndarray = points / np.maximum(length, TINY)
     return unit

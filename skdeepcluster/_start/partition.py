@@ -23,10 +23,9 @@ from .._warnings import ignoring
 from ..dissimilarities import Dissimilarity
 from ..nn import StudentTAssignment
 from .judge import MAX_ROWS, clearly_worse, normalized_cut
-from .neighbors import MANY_ROWS, directions, rows_as_features, smooth_on_graph
+from .neighbors import MANY_ROWS, TINY, directions, rows_as_features, smooth_on_graph
 from .samples import by_nearest, spectral_partition
 
-_TINY = float(np.finfo(np.float32).tiny)
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
 
 
@@ -83,16 +82,35 @@ def start_partition(
     return _layer(_class_means(Z, labels, n_clusters), run), {"p": targets}
 
 
+def start_clusters(run: Run) -> dict[str, Tensor]:
+    """Replace the assignment layer of the module by one that starts from the plan's `init`.
+
+    Parameters
+    ----------
+    run : Run
+        Module and samples.
+
+    Returns
+    -------
+    targets : dict of str to tensor
+        Those of the first epoch.
+    """
+    run.module.assign, targets = start_partition(run, run.plan.n_clusters, run.plan.init)
+    return targets
+
+
 def _partition_of_samples(run: Run, n_clusters: int, init: str) -> np.ndarray:
     """Clusters of the samples themselves, of all rows."""
     if init == "samples" and run.start is not None:
         return run.start
     random_state = np.random.RandomState(run.draw_seed())
+    nodes, labels = run.simple or (np.empty(0), np.empty(0))
+    if init == "samples" and len(nodes) == len(run.rows):
+        return labels
     index = np.arange(len(run.rows))
     features = rows_as_features(run.rows, index, run.plan.data.kind, random_state)
     if init == "spectral":
         return spectral_partition(features, n_clusters, run.draw_seed())
-    nodes, labels = cast(tuple[np.ndarray, np.ndarray], run.simple)
     return by_nearest(features, nodes, labels)
 
 
@@ -200,7 +218,7 @@ def seed_centers(
         chosen = [random_state.randint(len(points))]
         nearest = dissimilarity.pairwise(points, points[chosen])[:, 0]
         while len(chosen) < n_clusters:
-            weight = (nearest - nearest.min()).double().numpy() + _TINY
+            weight = (nearest - nearest.min()).double().numpy() + TINY
             chosen.append(random_state.choice(len(points), p=weight / weight.sum()))
             nearest = nearest.minimum(dissimilarity.pairwise(points, points[chosen[-1:]])[:, 0])
         if float(nearest.sum()) < least:
@@ -209,7 +227,7 @@ def seed_centers(
 
 
 def _rms(values: np.ndarray) -> float:
-    return max(float(np.sqrt(np.mean(values**2))), _TINY)
+    return max(float(np.sqrt(np.mean(values**2))), TINY)
 
 
 def _smooth_directions(Z: np.ndarray) -> np.ndarray:

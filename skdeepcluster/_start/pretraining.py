@@ -1,5 +1,7 @@
 """What trains before a paper's own phase: the autoencoder, and a round with more clusters."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from .._engine.phases import Batch, Phase, Run, Step
@@ -13,7 +15,7 @@ from ..functional import (
     target_distribution,
 )
 from ..nn import ClusteringAutoencoder
-from .partition import start_partition
+from .partition import start_clusters, start_partition
 
 
 def start_phases(plan: Plan) -> tuple[Phase, ...]:
@@ -55,9 +57,26 @@ def pretraining(plan: Plan) -> Phase:
         plan.learning_rate,
         plan.schedule(one_cycle),
         cached=True,
-        # half of a text may belong to another cluster, so masking only trains the autoencoder
-        augment=random_masking if plan.augmentation == "masking" else None,
+        augment=pretraining_augmentation(plan),
     )
+
+
+def pretraining_augmentation(plan: Plan) -> Callable[..., Tensor] | None:
+    """What changes samples in pretraining only, instead of the estimator's augmentation.
+
+    Half of a text may belong to another cluster, so masking only trains the autoencoder.
+
+    Parameters
+    ----------
+    plan : Plan
+        What the fit does.
+
+    Returns
+    -------
+    callable or None
+        ``(x, generator) -> x``.
+    """
+    return random_masking if plan.augmentation == "masking" else None
 
 
 def reconstruct(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
@@ -113,13 +132,8 @@ def imitation(plan: Plan) -> Phase:
         (step,),
         plan.learning_rate,
         plan.schedule(cosine),
-        setup=_start_to_imitate,
+        setup=start_clusters,
     )
-
-
-def _start_to_imitate(run: Run) -> dict[str, Tensor]:
-    run.module.assign, targets = start_partition(run, run.plan.n_clusters, run.plan.init)
-    return targets
 
 
 def _twice_the_clusters(run: Run) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from .._warnings import ignoring
 from .judge import normalized_cut
-from .neighbors import directions, neighbor_graph, smooth_on_graph
+from .neighbors import TINY, directions, neighbor_graph, smooth_on_graph
 
 _K_MEANS_ROWS = 1_000  # of the k-means that training is compared with
 _K_MEANS_RUNS = 20  # with 3, a cluster of 3 % was missed in one of 10 seeds
@@ -49,19 +49,18 @@ def sample_partition(
     -------
     int ndarray of shape (n,)
     """
-    if kind not in ("embeddings", "table"):
-        some = np.random.RandomState(seed).permutation(len(features))
-        return _k_means(
-            features, features[some[: max(_K_MEANS_ROWS, n_clusters)]], n_clusters, seed
-        )
     if kind == "embeddings":
         simple, *others = [
             _k_means(smooth, smooth, n_clusters, seed)
             for smooth in map(_smooth_directions, (_decorrelated(features), features))
         ]
-    else:
+    elif kind == "table":
         simple = _k_means(features, features, n_clusters, seed)
         others = [by(features, n_clusters, seed) for by in (_gaussian_mixture, spectral_partition)]
+    else:
+        some = np.random.RandomState(seed).permutation(len(features))
+        some = some[: max(_K_MEANS_ROWS, n_clusters)]
+        return _k_means(features, features[some], n_clusters, seed)
     cuts = [normalized_cut(graph, labels, n_clusters) for labels in (simple, *others)]
     best = int(np.argmin(cuts))
     return others[best - 1] if cuts[best] < _BETTER * cuts[0] else simple
@@ -77,7 +76,7 @@ def _decorrelated(features: np.ndarray) -> np.ndarray:
     Half of the way to unit variance: a few wide directions no longer hide the others.
     """
     components = PCA(random_state=0).set_output(transform="default").fit_transform(features)
-    deviation = np.maximum(components.std(axis=0), float(np.finfo(np.float32).tiny))
+    deviation = np.maximum(components.std(axis=0), TINY)
     return directions(components / np.sqrt(deviation))
 
 

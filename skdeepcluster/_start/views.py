@@ -11,23 +11,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from .._data.kind import FROM_SAMPLES
 from .._data.rows import Rows
 from .._engine.phases import Batch, Phase, Run, Step
 from .._engine.plan import Plan
 from ..functional import one_cycle
 from .neighbors import nearest_neighbors, rows_as_features
 from .partition import start_partition
+from .pretraining import pretraining_augmentation
 
 # by the kind of the samples, for methods whose networks imitate it; "spectral" for the others
-STARTS = {"images": "graph", "bag of words": "graph", "embeddings": "samples", "table": "samples"}
+STARTS = {"images": "graph", "bag of words": "graph", **dict.fromkeys(FROM_SAMPLES, "samples")}
 
 
 def view_pretraining(
     plan: Plan,
     losses: Callable[[Any, Batch], dict[str, Tensor]],
     trains: tuple[str, ...],
-    *,
-    augment: Callable[..., Tensor] | None = None,
 ) -> Phase:
     """Train the encoder alone, to tell the views of a sample from those of others.
 
@@ -39,8 +39,6 @@ def view_pretraining(
         ``(module, batch) -> {name: scalar tensor}``.
     trains : tuple of str
         The submodules that are trained.
-    augment : callable, optional
-        Used instead of the estimator's augmentation.
 
     Returns
     -------
@@ -55,7 +53,7 @@ def view_pretraining(
         plan.schedule(one_cycle),
         whole_batches=True,
         cached=True,
-        augment=augment,
+        augment=pretraining_augmentation(plan),
     )
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ import pytest
 import scipy
 import scipy.sparse as sp
 import torch
+from _instances import ESTIMATORS
 from PIL import Image
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from skdeepcluster import DCEC
@@ -1294,11 +1296,26 @@ def test_the_answer_for_a_row_does_not_depend_on_the_others(name, method):
     np.testing.assert_array_equal(single, together[::7])
     order = np.random.default_rng(0).permutation(60)
     np.testing.assert_array_equal(answer(data[order]), together[order])
-    for size in (2, 13, 59):
+    for size in (2, 3, 4, 5, 13, 17, 33, 59):
         np.testing.assert_array_equal(answer(data[:size]), together[:size])
     # more rows than an inference batch, so that rows change their place and their batch
     many = np.resize(np.arange(60), 600)
     np.testing.assert_array_equal(answer(data[many]), together[many])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("shape", [(50,), (1, 28, 28)])
+def test_networks_of_the_default_size_give_a_row_the_same_bits_in_any_batch(estimator, shape):
+    data = np.random.default_rng(0).random((256, *shape), dtype=np.float32)
+    short = {"init": "k-means", "n_init": 1, "pretrain_epochs": 1, "max_epochs": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # noise has no clusters
+        model = estimator(10, random_state=0, **short).fit(data)
+    together = model.transform(data), model.predict_proba(data)
+    for size in (1, 5, 9, 17, 33, 65, 129):
+        alone = model.transform(data[:size]), model.predict_proba(data[:size])
+        for answer, expected in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(answer, expected[:size])
 
 
 @pytest.mark.parametrize("convert", [np.asarray, np.asfortranarray, sp.csr_array])

@@ -70,6 +70,13 @@ def test_stretched_clusters_are_not_cut():
     assert adjusted_rand_score(y, KMeans(2, random_state=0).fit_predict(X)) < 0.1
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_cluster_of_one_percent_is_found(seed):
+    # KMeans(2, n_init=10, random_state=seed) misses it with two of these seeds
+    X, y = make_blobs([990, 10], centers=np.eye(2, 8) * 8, random_state=seed)
+    assert adjusted_rand_score(y, best_of(X, 2)) == 1.0
+
+
 def test_k_means_remains_where_nothing_is_clearly_better():
     X, _ = make_blobs(300, centers=3, n_features=4, random_state=0)
     simple = KMeans(3, n_init=20, random_state=0).fit_predict(X.astype(np.float32))

@@ -1,6 +1,7 @@
 """Scaled samples on a device, taken in batches."""
 
 import math
+import platform
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +15,12 @@ from torch.utils.data import Dataset
 from .._warnings import ignoring
 from .scaling import Scaler, row_chunks
 
-# Rows of one inference batch. The last bits of a float32 matrix product depend on its shape.
-# Every batch is padded to this size, so that the result of a row does not depend on the others.
-INFERENCE_BATCH = 256
+INFERENCE_BATCH = 256  # rows
+# The last bits of a float32 matrix product depend on its number of rows. Products and convolutions
+# of 4, 8, .. 256 rows have the same bits on x86 processors (measured with AVX2 and AVX-512), so a
+# last batch is padded to such a number there, elsewhere to the full size: the result of a row does
+# not depend on the others.
+_SMALLEST_BATCH = 4 if platform.machine() in ("x86_64", "AMD64") else INFERENCE_BATCH
 
 
 class Rows(Dataset):  # type: ignore[type-arg]
@@ -70,9 +74,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
         # a single row is contiguous even with negative strides, which torch refuses
         viewable = X.dtype == np.float32 and X.flags.c_contiguous and min(X.strides) >= 0
         if viewable and not (resident and (on_device or self._averages)):
-            # X may be read-only: it is never written to
-            with ignoring(UserWarning, "The given NumPy array is not writable"):
-                self._view = torch.from_numpy(X)
+            self._view = _as_tensor(X)
             self._shift = torch.from_numpy(scaler.shift.astype(np.float32))
             self._factor = torch.from_numpy(scaler.factor.astype(np.float32))
         elif resident:
@@ -85,23 +87,21 @@ class Rows(Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
-    def take(self, index: np.ndarray) -> Tensor:
+    def take(self, index: np.ndarray | slice) -> Tensor:
         """The samples at `index`, of shape ``(len(index), *sample_shape)``."""
-        # on CPU, index_select takes half the time of brackets
         if self._scaled is not None:
-            batch = self._scaled.index_select(0, torch.from_numpy(index).to(self._scaled.device))
-            return batch.to(self.device).view(-1, *self.sample_shape)
+            return _copy(self._scaled, index).to(self.device).view(-1, *self.sample_shape)
         if not self._averages:
             return self._seen(self._scale(index).to(self.device))
         # large images, in chunks of bounded size
+        index = np.arange(len(self))[index] if isinstance(index, slice) else index
         parts = (self._scale(index[part]) for part in row_chunks(len(index), self.X.shape[1]))
         return torch.cat([self._seen(part) for part in parts]).to(self.device)
 
-    def _scale(self, index: np.ndarray) -> Tensor:
+    def _scale(self, index: np.ndarray | slice) -> Tensor:
         """Scaled rows at full size."""
         if self._view is not None:
-            batch = self._view.index_select(0, torch.from_numpy(index))
-            return batch.sub_(self._shift).mul_(self._factor)
+            return _copy(self._view, index).sub_(self._shift).mul_(self._factor)
         rows = self.X[index]
         return torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))
 
@@ -114,11 +114,29 @@ class Rows(Dataset):  # type: ignore[type-arg]
         return adaptive_avg_pool2d(whole, (height, width))
 
     def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
-        """All samples in order, as (rows, batch). All batches have the same size."""
+        """All samples in order, as (rows, batch); the last batch has rows of zeros at its end."""
+        smallest = _SMALLEST_BATCH if self.device.type == "cpu" else INFERENCE_BATCH
         for start in range(0, len(self), INFERENCE_BATCH):
             rows = slice(start, min(start + INFERENCE_BATCH, len(self)))
-            batch = self.take(np.arange(rows.start, rows.stop))
-            missing = INFERENCE_BATCH - len(batch)
-            if missing:
-                batch = torch.cat([batch, batch.new_zeros(missing, *self.sample_shape)])
+            batch = self.take(rows)
+            size = max(smallest, 1 << (len(batch) - 1).bit_length())  # a power of two
+            if size > len(batch):
+                padding = batch.new_zeros(size - len(batch), *self.sample_shape)
+                batch = torch.cat([batch, padding])
             yield rows, batch
+
+
+def _copy(rows: Tensor, index: np.ndarray | slice) -> Tensor:
+    """Some of the rows, which a network or an augmentation may write to."""
+    if isinstance(index, slice):
+        return rows[index].clone()
+    # on CPU, this takes half the time of brackets
+    return rows.index_select(0, torch.from_numpy(index).to(rows.device))
+
+
+def _as_tensor(X: np.ndarray) -> Tensor:
+    """A view of an array, which may be read-only: it is never written to."""
+    if X.flags.writeable:
+        return torch.from_numpy(X)
+    with ignoring(UserWarning, "The given NumPy array is not writable"):
+        return torch.from_numpy(X)

@@ -152,10 +152,11 @@ def forward_batches(
 ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
     """All samples in order, as (rows, samples, embedding, soft assignment).
 
-    In eval mode, without gradients, in batches of one fixed size.
+    In eval mode, without gradients.
     """
     training = module.training
-    module.eval()
+    if training:  # either takes as long as a small network with one row
+        module.eval()
     try:
         for where, x in rows.padded_batches():
             with torch.no_grad():
@@ -163,7 +164,8 @@ def forward_batches(
             count = where.stop - where.start
             yield where, x[:count], z[:count], q[:count]
     finally:
-        module.train(training)
+        if training:
+            module.train()
 
 
 def gather(parts: Iterable[tuple[slice, Tensor]], rows: Rows) -> Tensor:

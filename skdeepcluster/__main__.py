@@ -42,11 +42,13 @@ def main(arguments: list[str] | None = None) -> None:
         for estimator in _estimators()
     ]
     print(f"skdeepcluster {_version.__version__}: load_digits, {len(X)} images of 8 x 8")
-    rows = [(type(model).__name__, *_measure(model, X, y)) for model in [*shallow, *deep]]
     print(f"{'':20}{'ACC':>8}{'NMI':>8}{'ARI':>8}{'seconds':>10}")
-    for name, accuracy, information, rand, seconds in rows:
-        print(f"{name:20}{accuracy:8.3f}{information:8.3f}{rand:8.3f}{seconds:10.1f}")
-    accuracies = {name: accuracy for name, accuracy, *_ in rows}
+    accuracies = {}
+    for model in [*shallow, *deep]:
+        name, (accuracy, information, rand, seconds) = type(model).__name__, _measure(model, X, y)
+        accuracies[name] = accuracy
+        numbers = f"{accuracy:8.3f}{information:8.3f}{rand:8.3f}{seconds:10.1f}"
+        print(f"{name:20}{numbers}", flush=True)
     spaces = {f"pixels: KMeans, ACC {accuracies['KMeans']:.3f}": X}
     for model in deep:
         name = type(model).__name__

@@ -200,6 +200,10 @@ class DMAE(BaseDeepClusterer):
         Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
         between the processes that a launcher started, see :doc:`/large_data`.
 
+    n_jobs : int, default=None
+        Number of CPU threads of the fit and of each answer. None is 1, unless a
+        ``joblib.parallel_config`` says otherwise; -1 is one for each core.
+
     memory : str, path-like or joblib.Memory, default=None
         Folder for pretrained networks. A later fit with the same samples, pretraining and int
         `random_state` takes its network from there.
@@ -386,6 +390,7 @@ class DMAE(BaseDeepClusterer):
         tol: float = 1e-3,
         precision: str = "auto",
         device: str | torch.device = "auto",
+        n_jobs: int | None = None,
         memory: str | Memory | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Any] | None = None,
@@ -420,6 +425,7 @@ class DMAE(BaseDeepClusterer):
         self.tol = tol
         self.precision = precision
         self.device = device
+        self.n_jobs = n_jobs
         self.memory = memory
         self.checkpoint = checkpoint
         self.callbacks = callbacks
@@ -775,7 +781,7 @@ def _warn_unused(plan: Plan) -> None:
         warnings.warn(
             f"{name}={getattr(plan, name)!r} {what}: leave it at its default.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

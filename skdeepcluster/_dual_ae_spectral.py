@@ -217,6 +217,10 @@ class DualAESpectral(BaseDeepClusterer):
         Where to train. "auto" is cuda, then mps, then cpu. "accelerate" shares each batch
         between the processes that a launcher started, see :doc:`/large_data`.
 
+    n_jobs : int, default=None
+        Number of CPU threads of the fit and of each answer. None is 1, unless a
+        ``joblib.parallel_config`` says otherwise; -1 is one for each core.
+
     memory : str, path-like or joblib.Memory, default=None
         Folder for pretrained networks. A later fit with the same samples, pretraining and int
         `random_state` takes its network from there.
@@ -414,6 +418,7 @@ class DualAESpectral(BaseDeepClusterer):
         tol: float = 1e-3,
         precision: str = "auto",
         device: str | torch.device = "auto",
+        n_jobs: int | None = None,
         memory: str | Memory | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Any] | None = None,
@@ -451,6 +456,7 @@ class DualAESpectral(BaseDeepClusterer):
         self.tol = tol
         self.precision = precision
         self.device = device
+        self.n_jobs = n_jobs
         self.memory = memory
         self.checkpoint = checkpoint
         self.callbacks = callbacks

@@ -244,7 +244,7 @@ class Fit:
             f"Interrupted after {len(trainer.history)} epochs. The estimator is fitted, with "
             "the state of the last finished epoch; fit again for the full training.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
 
     def _take_back(self, trainer: Trainer) -> None:
@@ -276,7 +276,7 @@ class Fit:
             f"{n_clusters} the worst). Clusters of very different sizes are a common reason. "
             "Compare with sklearn.cluster.KMeans, and with init='k-means' and max_epochs=0.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
 
     # ---------------------------------------------------------------- what a fit depends on

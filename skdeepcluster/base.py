@@ -25,6 +25,7 @@ from ._engine.method import Method
 from ._engine.model import FittedModel
 from ._engine.phases import Batch, Phase, Run, Step, gather, labels_stable
 from ._engine.plan import SHARED, Data, Plan, make_plan, refuse_no_loss, shape_of_network
+from ._engine.threads import answer_threads, fit_threads
 from ._engine.trainer import warn_collapse
 from ._fit import Fit
 from ._sklearn import (
@@ -91,6 +92,7 @@ class BaseDeepClusterer(
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "device": [str, torch.device],
+        "n_jobs": [None, Integral],
         "precision": [StrOptions({"auto", "32", "bf16"})],
         "warm_start": ["boolean"],
         "memory": [None, str, os.PathLike, HasMethods("cache")],
@@ -125,6 +127,7 @@ class BaseDeepClusterer(
     # ---------------------------------------------------------------- fit
 
     @with_valid_parameters
+    @fit_threads
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
         """Train the network and cluster `X`.
 
@@ -183,6 +186,7 @@ class BaseDeepClusterer(
         self._become(model, X, labels, history, {"converged_": trainer.converged, **features})
         return self
 
+    @fit_threads
     def _fit_more(self, X: Any, phases: Callable[[Plan, Any], tuple[Phase, ...]]) -> Self:
         """Train the fitted network by other phases on another batch of samples."""
         given = self._given()
@@ -312,6 +316,7 @@ class BaseDeepClusterer(
 
     # ---------------------------------------------------------------- inference
 
+    @answer_threads
     def predict(self, X: Any) -> np.ndarray:
         """Cluster of each sample.
 
@@ -330,6 +335,7 @@ class BaseDeepClusterer(
         X = self._check(X)
         return self._model.labels(X)
 
+    @answer_threads
     def predict_proba(self, X: Any) -> np.ndarray:
         """Soft assignment of each sample.
 
@@ -348,6 +354,7 @@ class BaseDeepClusterer(
         answers = [q.cpu().numpy() for *_, q in self._model.stream(X)]
         return np.concatenate(answers).astype(answer_dtype(X))
 
+    @answer_threads
     def transform(self, X: Any) -> np.ndarray:
         """Embedding of each sample.
 
@@ -366,6 +373,7 @@ class BaseDeepClusterer(
         answers = [z.cpu().numpy() for _, _, z, _ in self._model.stream(X)]
         return np.concatenate(answers).astype(answer_dtype(X))
 
+    @answer_threads
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Decode embeddings; ``inverse_transform(cluster_centers_)`` gives prototypes.
 
@@ -396,6 +404,7 @@ class BaseDeepClusterer(
         answer = self._model.decode(X).astype(X.dtype)
         return answer.reshape(-1, *self._model.answer_shape)
 
+    @answer_threads
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the training objective, per sample.
 

@@ -5,13 +5,16 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import numpy as np
 import pytest
 import torch
 from _instances import ESTIMATORS, digits, small
 from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from skdeepcluster import DCCS, DMAE, DualAESpectral
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 from skdeepcluster._warnings import ignoring
 
 each = pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -111,3 +114,86 @@ def test_ignored_warnings_of_threads_leave_the_filters_as_they_were():
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ignore, range(8)))
     assert warnings.filters == before
+
+
+# ---------------------------------------------------------------- n_jobs
+
+
+class Seen(Callback):
+    """Notes the settings while a network trains."""
+
+    def on_epoch_end(self, net, **kwargs):
+        self.torch, self.others = torch.get_num_threads(), pools()
+
+
+def pools():
+    """Threads of numpy's and scikit-learn's libraries."""
+    return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
+
+
+@pytest.fixture
+def three_threads():
+    """Settings of a user who has set torch, and numpy, to three threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    with threadpool_limits(3):
+        yield pools()
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("n_jobs", "count"), [(None, 1), (1, 1), (2, 2), (-1, joblib.cpu_count())])
+def test_a_fit_takes_n_jobs_threads_and_puts_the_settings_back(n_jobs, count, three_threads):
+    seen = Seen()
+    model = small(DCEC, n_clusters=4, n_jobs=n_jobs, callbacks=[seen], random_state=0)
+    model.fit(samples())
+    assert seen.torch == count
+    assert set(seen.others.values()) == {count}
+    assert (torch.get_num_threads(), pools()) == (3, three_threads)
+
+
+def test_joblib_says_what_none_is():
+    seen = Seen()
+    with joblib.parallel_config("threading", n_jobs=2):
+        small(DCEC, n_clusters=4, callbacks=[seen], random_state=0).fit(samples())
+    assert seen.torch == 2
+
+
+def test_a_fit_that_fails_puts_the_settings_back(three_threads):
+    with pytest.raises(ValueError, match="n_samples=50 should be >= n_clusters=60"):
+        small(DCEC, n_clusters=60).fit(samples())
+    assert (torch.get_num_threads(), pools()) == (3, three_threads)
+
+
+@each
+def test_results_do_not_depend_on_the_callers_threads(estimator, three_threads):
+    X = samples()
+    model = small(estimator, n_clusters=4, random_state=0).fit(X)
+    assert torch.get_num_threads() == 3
+    answers = [model.predict(X), model.transform(X), model.predict_proba(X), model.score(X)]
+    torch.set_num_threads(1)
+    again = small(estimator, n_clusters=4, random_state=0).fit(X)
+    expected = [again.predict(X), again.transform(X), again.predict_proba(X), again.score(X)]
+    for answer, other in zip(answers, expected, strict=True):
+        np.testing.assert_array_equal(answer, other)
+
+
+def test_overlapping_fits_put_the_settings_back(three_threads):
+    def one(seed):
+        small(DCEC, n_clusters=4, random_state=seed, max_epochs=seed).fit(samples())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, [1, 20, 3, 10, 2]))
+    assert (torch.get_num_threads(), pools()) == (3, three_threads)
+
+
+def test_no_threads_are_refused():
+    with pytest.raises(ValueError, match="n_jobs == 0"):
+        small(DCEC, n_clusters=4, n_jobs=0).fit(samples())
+
+
+def test_a_warning_of_fit_names_the_line_that_called_it():
+    X = np.zeros((60, 4))
+    X[55:] = np.random.default_rng(0).normal(size=(5, 4))
+    with pytest.warns(ConvergenceWarning, match="clusters hold training samples") as caught:
+        DMAE(8, architecture=None, random_state=0, max_epochs=3).fit(X)
+    assert {warning.filename for warning in caught} == {__file__}

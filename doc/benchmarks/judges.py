@@ -32,6 +32,7 @@ RESULTS = Path(__file__).with_suffix(".jsonl")
 ROWS = 3000
 IMAGES = ("digits", "optdigits", "usps", "coil20_32")
 TEXTS = ("r8", "20newsgroups")
+DRAWS, TOPICS = 6, 5  # of newsgroups
 EMBEDDINGS = ("cifar10_efflite0", "r8_minilm")
 METHODS = {
     "k-means": lambda F, k, seed: KMeans(k, n_init=10, random_state=seed).fit_predict(F),
@@ -59,8 +60,11 @@ def sets(folder):
         yield "images", name, Scaler.fit(X, "global", images=True)(X), [y + 1]
     for name in TEXTS:
         X, y, _ = load(name, folder)
-        reduced = TruncatedSVD(50, random_state=0).fit_transform(X)
-        yield "bag of words", name, directions(reduced), [y + 1]
+        yield "bag of words", name, topics(X), [y + 1]
+    for draw in range(DRAWS):  # of the last text
+        chosen = np.random.RandomState(draw).choice(20, TOPICS, replace=False)
+        some = np.isin(y, chosen)
+        yield "bag of words", f"newsgroups, draw {draw}", topics(X[some]), [y[some] + 1]
     for name in EMBEDDINGS:
         with np.load(folder / f"{name}.npz") as archive:
             X, y = normalize(archive["x"].astype(np.float32)), archive["y"]
@@ -70,6 +74,10 @@ def sets(folder):
             directions(TruncatedSVD(100, random_state=0).fit_transform(X)),
             [y + 1],
         )
+
+
+def topics(X):
+    return directions(TruncatedSVD(50, random_state=0).fit_transform(X))
 
 
 def stability(method, F, k, seed):

@@ -34,6 +34,7 @@ SHARED: Mapping[str, Any] = MappingProxyType(
         "tol": 1e-3,
         "precision": "auto",
         "device": "auto",
+        "n_jobs": None,
         "memory": None,
         "checkpoint": None,
         "callbacks": None,
@@ -45,7 +46,16 @@ SHARED: Mapping[str, Any] = MappingProxyType(
 _MANY_SAMPLES = 10_000  # from which training takes more batches
 # of these, the ones that do not change what a fit ends with
 RUN_ONLY = frozenset(
-    {"device", "memory", "checkpoint", "callbacks", "warm_start", "verbose", "random_state"}
+    {
+        "device",
+        "n_jobs",
+        "memory",
+        "checkpoint",
+        "callbacks",
+        "warm_start",
+        "verbose",
+        "random_state",
+    }
 )
 
 

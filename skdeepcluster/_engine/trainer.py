@@ -361,5 +361,5 @@ def warn_collapse(history: list[dict[str, Any]]) -> None:
             "healthy state is kept, if the phase began with one. Fewer clusters, a smaller "
             "learning_rate or a longer pretraining may help.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

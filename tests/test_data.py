@@ -20,6 +20,7 @@ import torch
 from _instances import ESTIMATORS
 from PIL import Image
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.feature_extraction.text import HashingVectorizer
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from skdeepcluster import DCEC
@@ -1269,6 +1270,13 @@ def test_memory_of_a_wide_sparse_fit(n_samples, limit):
     extra, seconds = map(float, done.stdout.split())
     print(f"{extra / 1e6:.0f} MB in {seconds:.0f} s")  # noqa: T201
     assert extra < limit
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_hashed_text_of_a_million_columns_is_refused_at_once(estimator):
+    texts = HashingVectorizer().fit_transform(["one two three", "four five six", "seven"])
+    with pytest.raises(ValueError, match=r"1048576 columns.*HashingVectorizer.*TruncatedSVD"):
+        estimator(2).fit(texts)
 
 
 # ------------------------------------------------------------------ rows on their own

@@ -14,6 +14,7 @@ from ..nn import glorot_
 from .plan import Plan
 
 _WIDE_LAYER = 4_000_000  # largest number of weights in the first layer of hidden_units="auto"
+_MOST_COLUMNS = 50_000  # of vectors; a batch of 131 072 columns takes a second, a fit over an hour
 
 
 def build_autoencoder(
@@ -74,6 +75,29 @@ def build_autoencoder(
     for part in pair:
         glorot_(part.float(), generator)  # float32 whatever torch's default dtype
     return pair
+
+
+def refuse_too_wide(plan: Plan) -> None:
+    """Refuse vectors on which our networks would train for hours.
+
+    Parameters
+    ----------
+    plan : Plan
+        What the fit does.
+
+    Raises
+    ------
+    ValueError
+        If they have more than 50 000 columns.
+    """
+    n_features = plan.data.n_features
+    if plan.architecture == "mlp" and n_features > _MOST_COLUMNS:
+        raise ValueError(
+            f"X has {n_features} columns, and a fit would take hours: architecture='mlp' takes at "
+            f"most {_MOST_COLUMNS}. For text, set max_features=2000 in TfidfVectorizer or "
+            "n_features=2**14 in HashingVectorizer. Otherwise put sklearn.decomposition."
+            "TruncatedSVD(100) before this estimator, or pass images as images (image_shape=)."
+        )
 
 
 def default_widths(n_features: int) -> tuple[int, int]:

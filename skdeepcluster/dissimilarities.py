@@ -591,7 +591,7 @@ class Dissimilarity:
             If the user's formula returns another shape.
         """
         found = self._evaluate(x.unsqueeze(1), centers, *factors)
-        return self._shaped(found, (len(x), len(centers)))
+        return self._shaped(found, (x.shape[0], centers.shape[0]))
 
     def rowwise(self, x: Tensor, centers: Tensor, *factors: Tensor) -> Tensor:
         """Dissimilarity of each point to the center in the same row.
@@ -612,7 +612,7 @@ class Dissimilarity:
         ValueError
             If the user's formula returns another shape.
         """
-        return self._shaped(self._evaluate(x, centers, *factors), (len(x),))
+        return self._shaped(self._evaluate(x, centers, *factors), (x.shape[0],))
 
     def check(self, x: Tensor, what: str = "X") -> None:
         """Check that the formula is defined for these points; zero rows are allowed.

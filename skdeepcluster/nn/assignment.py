@@ -157,6 +157,10 @@ class DissimilarityMixture(nn.Module):
         center = self.centers.mean(dim=0).expand_as(self.centers)
         return (q * self.dissimilarity.pairwise(shifted, center, *self._volumes())).sum(dim=1)
 
+    def fixed(self) -> nn.Module:
+        """The same soft assignment with its weights and volumes computed, for inference only."""
+        return _FixedMixture(self)
+
     def precisions(self) -> Tensor:
         """Precisions ``(n_clusters, n_components, n_components)`` of a Mahalanobis mixture."""
         (factors,) = self._volumes()
@@ -171,6 +175,31 @@ class DissimilarityMixture(nn.Module):
         m = self.factors.shape[1]
         volume = (log_determinants(self.factors) / (2 * m)).exp()
         return (self.factors / volume[:, None, None],)
+
+
+class _FixedMixture(nn.Module):
+    """A :class:`DissimilarityMixture` that is not trained any more."""
+
+    centers: Tensor
+    alpha: Tensor
+    weights: Tensor
+    volumes: Tensor | None
+
+    @torch.no_grad()
+    def __init__(self, mixture: DissimilarityMixture) -> None:
+        super().__init__()
+        self.dissimilarity = mixture.dissimilarity
+        for name in ("centers", "alpha"):
+            self.register_buffer(name, getattr(mixture, name).detach().clone())
+        self.register_buffer("weights", mixture.bias().detach())
+        # one more dimension: ellipses in ONNX's einsum stand for the same number of dimensions
+        volumes = [factors.detach().unsqueeze(0) for factors in mixture._volumes()]
+        self.register_buffer("volumes", volumes[0] if volumes else None)
+
+    def forward(self, z: Tensor) -> Tensor:
+        volumes = [self.volumes] if self.volumes is not None else []
+        distances = self.dissimilarity.pairwise(z, self.centers, *volumes)
+        return (self.weights - self.alpha * distances).softmax(dim=1)
 
 
 class ClusteringAutoencoder(nn.Module):

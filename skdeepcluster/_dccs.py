@@ -626,8 +626,7 @@ def _pretraining_losses(
     """Losses of two views, and the logits of their categories.
 
     Texts are reconstructed from half of their words. Two views of a text keep it apart from all
-    others, which spreads a large topic over the whole embedding: on R8, where half of the texts
-    have one topic, k-means then has an ACC of .31, after reconstruction .57.
+    others, which spreads a large topic over the whole embedding, and k-means then cuts it.
     """
     _, logits, style = module.encode(batch.augment(batch.x))
     _, other_logits, other_style = _encode_view(module, batch)

@@ -7,7 +7,7 @@ import torch
 from _instances import ESTIMATORS, digits, small
 from sklearn.exceptions import NotFittedError
 
-from skdeepcluster import DCEC, DMAE, export_onnx, export_torch
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, export_onnx, export_torch
 
 X = digits()[0].astype(np.float32)
 DATA = {
@@ -17,10 +17,9 @@ DATA = {
 }
 CASES = [
     *[pytest.param(e, "vectors", {}, id=f"{e.__name__}, vectors") for e in ESTIMATORS],
-    *[pytest.param(e, "images", {}, id=f"{e.__name__}, images") for e in ESTIMATORS],
+    *[pytest.param(e, "images", {}, id=f"{e.__name__}, images") for e in (DCCS, DualAESpectral)],
     pytest.param(DCEC, "larger images", {}, id="DCEC, larger images"),
     pytest.param(DMAE, "vectors", {"architecture": None, "augmentation": None}, id="DMM"),
-    pytest.param(DMAE, "vectors", {"dissimilarity": "cosine"}, id="DMAE, cosine"),
 ]
 
 

@@ -20,8 +20,8 @@ def input_graph(
     """Neighbour graph of (at most 10 000 of) the samples as they came in.
 
     It is no judge for bags of words: neighbours among them share a topic less often than a
-    cluster of the embedding does. On R8 the partition with the smallest cut had ACC .38, k-means
-    on the embedding .55 to .62.
+    cluster of the embedding does. Of two partitions of texts it preferred the worse one in three
+    of four cases (doc/benchmarks/judges.py).
 
     Parameters
     ----------

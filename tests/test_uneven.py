@@ -74,6 +74,12 @@ def test_clusters_of_usual_sizes_raise_no_alarm(estimator):
     assert adjusted_rand_score(y, model.fit_predict(X)) > 0.9
 
 
+def test_a_cluster_that_begins_with_nine_tenths_may_gain_a_sample():
+    """Any warning would be an error here: for an epoch it holds a little more than that."""
+    X, y = make_blobs([900, 100], centers=np.eye(2, 8) * 8, random_state=0)
+    assert adjusted_rand_score(y, DCEC(2, random_state=0).fit_predict(X)) == 1.0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", SETS)

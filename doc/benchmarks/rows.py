@@ -11,6 +11,7 @@ labels are read after a fit, for its scores.
 """
 
 import argparse
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from skdeepcluster.metrics import clustering_accuracy
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
 SEEDS = range(3)
-ESTIMATORS = {"KMeans": KMeans, **OURS}
+ESTIMATORS = {"KMeans": partial(KMeans, n_init=10), **OURS}
 ROWS = (1_000, 3_000, 10_000, 30_000, 70_000)
 RARE = {"mnist, 0 at 1/10": 10, "mnist, 0 at 1/100": 100}
 SETS = {"mnist": ROWS, "fashion_mnist": (10_000, 70_000), **dict.fromkeys(RARE, (10_000,))}

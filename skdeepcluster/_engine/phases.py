@@ -244,6 +244,7 @@ class Phase:
     guarded : bool
         Whether a collapse of clusters ends the phase. A cluster that is empty, or one that holds
         more than 90 % of the samples, is a collapse; a phase that starts with one is not guarded.
+        If the largest cluster starts with more than 80 %, it may gain half of the rest.
         The module then goes back to its last healthy state, and fit warns. A last phase that is
         not guarded is never taken back either: False is for clusters that come from nothing.
     cached : bool

@@ -19,7 +19,9 @@ from .phases import Phase, Run
 from .progress import Progress
 
 _FEWEST_UPDATES = 100  # of a phase before its stop rule is asked: an epoch may be one batch
-_LARGEST_SHARE = 0.9  # of the samples, that a cluster may hold
+_LARGEST_SHARE = (
+    0.9  # of the samples, that a cluster may hold, if it did not begin with most of them
+)
 
 
 class InterruptedTraining(Exception):
@@ -170,6 +172,7 @@ class _PhaseTraining:
         self.run = trainer.run
         self.first = 1  # epoch
         self.guarded = False
+        self.largest_share = _LARGEST_SHARE
         self.labels: Any = None
         self.sizes: Any = None
         self.finished: dict[str, Tensor] = {}  # state of the module after the last epoch
@@ -217,6 +220,9 @@ class _PhaseTraining:
         run, phase = self.run, self.phase
         self._look()
         self.guarded = phase.guarded and self.sizes is not None and not _collapsed(self.sizes)
+        if self.guarded:  # a cluster that begins with 90 % of the samples may gain a few
+            share = self.sizes.max() / self.sizes.sum()
+            self.largest_share = max(_LARGEST_SHARE, float(1 + share) / 2)
         self.finished = self.healthy = copy.deepcopy(run.module.state_dict())
         if begun is None and phase.guarded and self.labels is not None:
             self.trainer.first = self.labels, dict(self.finished)
@@ -266,7 +272,7 @@ class _PhaseTraining:
     def _ends(self, epoch: int, row: dict[str, Any], due: bool) -> bool:
         """Whether the phase ends here: by a collapse, its stop rule or a callback."""
         run, phase = self.run, self.phase
-        if self.guarded and _collapsed(self.sizes):
+        if self.guarded and _collapsed(self.sizes, self.largest_share):
             run.module.load_state_dict(self.healthy)
             row["collapsed"] = True
             return True
@@ -304,6 +310,7 @@ class _PhaseTraining:
             "phase": self.phase.name,
             "epoch": epoch,
             "guarded": self.guarded,
+            "largest_share": self.largest_share,
             "healthy": None if self.healthy is self.finished else dict(self.healthy),
             "net": self.net.state(),
             "targets": own,
@@ -315,6 +322,7 @@ class _PhaseTraining:
 
     def _load_state(self, state: dict[str, Any]) -> None:
         self.first, self.guarded = state["epoch"] + 1, state["guarded"]
+        self.largest_share = state["largest_share"]
         self.healthy = state["healthy"] or self.finished
         self.net.load_state(state["net"])
         self.run.generator.set_state(state["generator"])
@@ -322,10 +330,10 @@ class _PhaseTraining:
             load_torch_random_state(state["torch_random_state"], self.run.rows.device)
 
 
-def _collapsed(sizes: np.ndarray) -> bool:
+def _collapsed(sizes: np.ndarray, largest_share: float = _LARGEST_SHARE) -> bool:
     if len(sizes) == 1:
         return False
-    return bool(sizes.min() == 0 or sizes.max() > _LARGEST_SHARE * sizes.sum())
+    return bool(sizes.min() == 0 or sizes.max() > largest_share * sizes.sum())
 
 
 def _refuse_divergence(row: dict[str, Any], module: nn.Module) -> None:

@@ -11,13 +11,11 @@ from typing import Any
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
 
+from ._data.rows import as_seen
 from ._warnings import ignoring
 from .base import BaseDeepClusterer
 from .nn.assignment import DissimilarityMixture
-
-OUTPUTS = ("labels", "responsibilities", "embedding")
 
 
 class _Answers(nn.Module):
@@ -41,10 +39,8 @@ class _Answers(nn.Module):
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Labels, responsibilities and embedding of samples in the units of the user."""
-        x = ((X.flatten(1) - self.shift) * self.factor).view(-1, *self.full_shape)
-        if self.sample_shape != self.full_shape:
-            x = adaptive_avg_pool2d(x, self.sample_shape[1:])  # type: ignore[arg-type]
-        z, q = self.module(x)
+        scaled = (X.flatten(1) - self.shift) * self.factor
+        z, q = self.module(as_seen(scaled, self.full_shape, self.sample_shape))
         return q.argmax(dim=1), q, z
 
 
@@ -168,7 +164,11 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
     try:
         with ignoring(Warning), _silent_exporter():
             graph: Any = torch.onnx.export(
-                program, input_names=["X"], output_names=[*OUTPUTS], dynamo=True, verbose=False
+                program,
+                input_names=["X"],
+                output_names=["labels", "responsibilities", "embedding"],
+                dynamo=True,
+                verbose=False,
             )
     except Exception as error:
         raise ValueError(

@@ -11,13 +11,11 @@ A run that accuracy.jsonl already holds for the configuration, set and seed is n
 import argparse
 import inspect
 import math
-import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from records import done, keep, provenance
+from records import done, keep, provenance, timed
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -191,11 +189,7 @@ def run(configuration, name, seed, folder, memory):
     model = estimator(n_clusters, random_state=seed, **parameters)
     if configuration.startswith(("paper", "no augmentation")):
         model.set_params(memory=memory)  # the rows share their autoencoders
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        started = time.perf_counter()
-        labels = model.fit_predict(X)
-        seconds = time.perf_counter() - started
+    labels, fit = timed(model.fit_predict, X)
     return {
         "configuration": configuration,
         "set": name,
@@ -203,10 +197,9 @@ def run(configuration, name, seed, folder, memory):
         "acc": clustering_accuracy(y, labels),
         "nmi": normalized_mutual_info_score(y, labels),
         "ari": adjusted_rand_score(y, labels),
-        "seconds": seconds,
+        **fit,
         "epochs": getattr(model, "n_iter_", None),
         "converged": getattr(model, "converged_", None),
-        "warnings": [str(w.message)[:100] for w in caught],
         **provenance(),
     }
 

@@ -10,12 +10,10 @@ GaussianMixture and SpectralClustering get standardised columns, the others get 
 """
 
 import argparse
-import time
-import warnings
 from pathlib import Path
 
 import numpy as np
-from records import OURS, done, keep, provenance
+from records import OURS, done, keep, provenance, timed
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
@@ -50,12 +48,9 @@ def run(name, X, labellings, estimator, seed):
             model = OURS[estimator](n_clusters, random_state=seed)
         else:
             model = make_pipeline(StandardScaler(), OTHERS[estimator](n_clusters, seed))
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            started = time.process_time()
-            labels = model.fit_predict(X)
-            seconds.append(time.process_time() - started)
-        caught += [str(warning.message)[:60] for warning in warned]
+        labels, fit = timed(model.fit_predict, X)
+        seconds.append(fit["cpu_seconds"])
+        caught += fit["warnings"]
         scores += [adjusted_rand_score(y[y > 0], labels[y > 0]) for y in labellings]
     return {
         "set": name,

@@ -10,12 +10,10 @@ its number of clusters; the layer whose number is closest to that of the classes
 """
 
 import argparse
-import time
-import warnings
 from pathlib import Path
 
 import numpy as np
-from records import OURS, done, keep, print_accuracies, provenance
+from records import OURS, done, keep, print_accuracies, provenance, timed
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.preprocessing import normalize
@@ -55,22 +53,17 @@ def run(name, estimator, seed, folder):
     with np.load(folder / f"{name}.npz") as archive:
         X, y = archive["x"].astype(np.float32), archive["y"]
     n_clusters = len(np.unique(y))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        started = time.process_time()
-        if estimator in OURS:
-            labels = OURS[estimator](n_clusters, random_state=seed).fit_predict(X)
-        else:
-            labels = OTHERS[estimator](X, n_clusters, seed)
-        seconds = time.process_time() - started
+    if estimator in OURS:
+        labels, fit = timed(OURS[estimator](n_clusters, random_state=seed).fit_predict, X)
+    else:
+        labels, fit = timed(OTHERS[estimator], X, n_clusters, seed)
     return {
         "set": name,
         "estimator": estimator,
         "seed": seed,
         "acc": clustering_accuracy(y, labels),
         "nmi": normalized_mutual_info_score(y, labels),
-        "cpu_seconds": seconds,
-        "warnings": [str(warning.message)[:60] for warning in caught],
+        **fit,
         **provenance(),
     }
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from records import done, fit_predict, keep, provenance, spread
+from records import done, keep, provenance, spread, timed
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.datasets import load_breast_cancer, load_wine
@@ -111,7 +111,8 @@ def preprocessing(one_hot):
 def run(name, one_hot, estimator, seed):
     table, y = load(name)
     X = preprocessing(one_hot).fit_transform(table)
-    labels, fit = fit_predict(ESTIMATORS[estimator](len(np.unique(y)), random_state=seed), X)
+    model = ESTIMATORS[estimator](len(np.unique(y)), random_state=seed)
+    labels, fit = timed(model.fit_predict, X)
     return {
         "set": name,
         "one_hot": one_hot,

@@ -43,16 +43,17 @@ def provenance(*packages, threads=None):
     }
 
 
-def fit_predict(model, X):
-    """Labels, and the processor seconds and the warnings of the fit."""
+def timed(call, *arguments):
+    """What a call returns, and its seconds, processor seconds and warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        started = time.process_time()
-        labels = model.fit_predict(X)
-        seconds = time.process_time() - started
-    return labels, {
-        "cpu_seconds": seconds,
-        "warnings": [str(warning.message)[:60] for warning in caught],
+        clock, processor = time.perf_counter(), time.process_time()
+        result = call(*arguments)
+        clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    return result, {
+        "seconds": clock,
+        "cpu_seconds": processor,
+        "warnings": [str(warning.message)[:100] for warning in caught],
     }
 
 

@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from records import OURS, done, fit_predict, keep, print_accuracies, provenance
+from records import OURS, done, keep, print_accuracies, provenance, timed
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
@@ -46,7 +46,7 @@ def load(name, rows, folder):
 def run(name, rows, estimator, seed, folder):
     X, y = load(name, rows, folder)
     model = ESTIMATORS[estimator](10, random_state=seed)
-    labels, fit = fit_predict(model, X.reshape(rows, -1) if estimator == "KMeans" else X)
+    labels, fit = timed(model.fit_predict, X.reshape(rows, -1) if estimator == "KMeans" else X)
     return {
         "set": name,
         "rows": rows,

@@ -9,12 +9,10 @@ defaults; labels are read after a fit.
 """
 
 import argparse
-import time
-import warnings
 from pathlib import Path
 
 import numpy as np
-from records import done, keep, provenance
+from records import done, keep, provenance, timed
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import make_circles, make_moons
 from sklearn.kernel_approximation import RBFSampler
@@ -80,19 +78,14 @@ def run(name, method, seed):
     make, n_clusters, parameters = SETS[name]
     X, y = make(seed)
     model = METHODS[method](n_clusters, seed, parameters)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        started = time.perf_counter()
-        labels = model.fit_predict(X)
-        seconds = time.perf_counter() - started
+    labels, fit = timed(model.fit_predict, X)
     return {
         "set": name,
         "method": method,
         "seed": seed,
         "acc": clustering_accuracy(y, labels),
         "nmi": normalized_mutual_info_score(y, labels),
-        "seconds": seconds,
-        "warnings": [str(w.message)[:100] for w in caught],
+        **fit,
         **provenance(),
     }
 

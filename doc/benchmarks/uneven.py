@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from records import OURS, done, fit_predict, keep, provenance, spread
+from records import OURS, done, keep, provenance, spread, timed
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
@@ -30,7 +30,8 @@ ESTIMATORS = {"KMeans": KMeans, **OURS}
 def run(shares, estimator, seed):
     sizes = SHARES[shares]
     X, y = make_blobs(sizes, centers=np.eye(len(sizes), 8) * 8, random_state=seed)
-    labels, fit = fit_predict(ESTIMATORS[estimator](len(sizes), random_state=seed), X)
+    model = ESTIMATORS[estimator](len(sizes), random_state=seed)
+    labels, fit = timed(model.fit_predict, X)
     return {
         "shares": shares,
         "estimator": estimator,

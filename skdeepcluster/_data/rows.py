@@ -82,7 +82,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
                 (len(X), width), dtype=torch.float32, device=device if on_device else "cpu"
             )
             for rows in row_chunks(*X.shape):
-                self._scaled[rows] = self._seen(torch.from_numpy(scaler(X[rows]))).flatten(1)
+                self._scaled[rows] = self._as_seen(torch.from_numpy(scaler(X[rows]))).flatten(1)
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -92,11 +92,11 @@ class Rows(Dataset):  # type: ignore[type-arg]
         if self._scaled is not None:
             return _copy(self._scaled, index).to(self.device).view(-1, *self.sample_shape)
         if not self._averages:
-            return self._seen(self._scale(index).to(self.device))
+            return self._as_seen(self._scale(index).to(self.device))
         # large images, in chunks of bounded size
         index = np.arange(len(self))[index] if isinstance(index, slice) else index
         parts = (self._scale(index[part]) for part in row_chunks(len(index), self.X.shape[1]))
-        return torch.cat([self._seen(part) for part in parts]).to(self.device)
+        return torch.cat([self._as_seen(part) for part in parts]).to(self.device)
 
     def _scale(self, index: np.ndarray | slice) -> Tensor:
         """Scaled rows at full size."""
@@ -105,13 +105,8 @@ class Rows(Dataset):  # type: ignore[type-arg]
         rows = self.X[index]
         return torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))
 
-    def _seen(self, batch: Tensor) -> Tensor:
-        """Scaled rows as the network sees them, of shape ``(n, *sample_shape)``."""
-        whole = batch.view(-1, *self._full_shape)
-        if not self._averages:
-            return whole
-        _, height, width = self.sample_shape
-        return adaptive_avg_pool2d(whole, (height, width))
+    def _as_seen(self, batch: Tensor) -> Tensor:
+        return as_seen(batch, self._full_shape, self.sample_shape)
 
     def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
         """All samples in order, as (rows, batch); the last batch has rows of zeros at its end."""
@@ -124,6 +119,27 @@ class Rows(Dataset):  # type: ignore[type-arg]
                 padding = batch.new_zeros(size - len(batch), *self.sample_shape)
                 batch = torch.cat([batch, padding])
             yield rows, batch
+
+
+def as_seen(batch: Tensor, full_shape: tuple[int, ...], sample_shape: tuple[int, ...]) -> Tensor:
+    """Scaled rows as the network sees them: large images with fewer pixels.
+
+    Parameters
+    ----------
+    batch : tensor of shape (n, n_features)
+        Scaled rows at full size.
+    full_shape, sample_shape : tuple of int
+        Shape of one sample of X, and of one sample of the network.
+
+    Returns
+    -------
+    tensor of shape (n, *sample_shape)
+    """
+    whole = batch.view(-1, *full_shape)
+    if sample_shape == full_shape:
+        return whole
+    _, height, width = sample_shape
+    return adaptive_avg_pool2d(whole, (height, width))
 
 
 def _copy(rows: Tensor, index: np.ndarray | slice) -> Tensor:

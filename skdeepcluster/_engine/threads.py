@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from joblib import effective_n_jobs
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
@@ -47,12 +47,13 @@ def all_threads(count: int) -> Iterator[None]:
         At least 1.
     """
     global _blas_users, _blas_limits
+    libraries = ThreadpoolController()  # looks through all loaded libraries, 6 ms
     with _BLAS:
         _blas_users += 1
         if _blas_users == 1:
-            _blas_limits = threadpool_limits(count, user_api="blas")
+            _blas_limits = libraries.limit(limits=count, user_api="blas")
     try:
-        with torch_threads(count), threadpool_limits(count, user_api="openmp"):
+        with torch_threads(count), libraries.limit(limits=count, user_api="openmp"):
             yield
     finally:
         with _BLAS:

@@ -321,7 +321,7 @@ class DCCS(BaseDeepClusterer):
     :class:`~sklearn.exceptions.ConvergenceWarning`. Training that diverges raises
     :class:`FloatingPointError`. Ctrl-C ends the fit and leaves a fitted estimator, with the state
     of the last finished epoch. Torch's global random generator is touched only for networks or
-    functions of yours; without them, fits in threads repeat too.
+    your own functions; without them, fits in threads repeat too.
 
     References
     ----------

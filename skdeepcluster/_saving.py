@@ -66,7 +66,7 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     Parameters
     ----------
     estimator : BaseDeepClusterer
-        A fitted estimator of this package, or of a class of yours that derives from
+        A fitted estimator of this package, or of your own class that derives from
         :class:`skdeepcluster.base.BaseDeepClusterer`. Pipelines and searches are refused: save the
         estimator inside, ``pipeline[-1]`` or ``search.best_estimator_``.
     path : str or path-like
@@ -93,7 +93,7 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
 
     Notes
     -----
-    Networks, functions and other objects of yours are not in the file: it names the parameters that
+    Your own networks, functions and other objects are not in the file: it names the parameters that
     hold them, and load_model asks for them. These are a tuple or callable as `architecture`, a
     callable as `augmentation` or `dissimilarity`, `pretrain_target`, `callbacks`, a joblib.Memory
     as `memory`, a path object as `checkpoint` and a generator as `random_state`.
@@ -179,7 +179,7 @@ def load_model(
     estimator : class, default=None
         The class of the estimator, where it is not one of this package.
     **parameters : dict
-        What the file could not hold, such as ``architecture=`` for a network of yours: the values
+        What the file could not hold, such as ``architecture=`` for your own network: the values
         that the estimator was fitted with. All of those that the file names must be passed, and
         no others; of `callbacks`, `memory`, `checkpoint` and `random_state` any value
         will do.
@@ -421,7 +421,7 @@ def _refuse_parameters(given: set[str], asked: Mapping[str, str]) -> None:
     missing = ", ".join(f"{name}= ({asked[name]})" for name in asked if name not in given)
     if missing:
         raise ValueError(
-            f"the file does not hold objects of yours: pass load_model {missing}, as the estimator "
+            f"the file does not hold your own objects: pass load_model {missing}, as the estimator "
             "had it."
         )
     raise ValueError(

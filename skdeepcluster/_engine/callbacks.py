@@ -117,7 +117,7 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> list[Any]:
             raise ValueError(
                 f"callbacks holds {item!r}, which is no callback of skorch. Each item is an "
                 "instance or a subclass of skorch.callbacks.Callback, or a pair (name, callback): "
-                "derive a callback of yours from that class."
+                "derive your own callback from that class."
             )
         for known, (name, default, reason) in _REFUSED_DEFAULTS.items():
             # skorch makes an instance of a class, with the defaults

@@ -1,0 +1,42 @@
+"""README prints what it says, and links to files that are there."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+REPOSITORY = "https://github.com/skdeepcluster/skdeepcluster/blob/main/"
+PICTURES = "https://raw.githubusercontent.com/skdeepcluster/skdeepcluster/main/"
+
+
+def words(text):
+    """Words and numbers; cluster numbers as the place where each first occurs."""
+    found = [float(w) if re.fullmatch(r"\d+\.\d+", w) else w for w in re.findall(r"[\w.]+", text)]
+    clusters = [w for w in found if isinstance(w, str) and w.isdigit()]
+    return [clusters.index(w) if w in clusters else w for w in found]
+
+
+def test_the_code_prints_what_stands_below_it():
+    blocks = re.findall(r"```python\n(.*?)```\n+```\n(.*?)```", README, re.S)
+    assert blocks
+    for code, output in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, {})
+        got, expected = words(printed.getvalue()), words(output)
+        assert len(got) == len(expected)
+        for one, other in zip(got, expected, strict=True):
+            # processors differ in bfloat16, and with it in the second digit of an accuracy
+            assert one == (pytest.approx(other, abs=0.015) if isinstance(other, float) else other)
+
+
+def test_links_lead_to_files():
+    links = re.findall(r"\]\((.*?)\)", README)
+    assert len(links) > 5
+    for link in links:
+        assert link.startswith((REPOSITORY, PICTURES)), f"{link} does not work on PyPI"
+        assert (ROOT / link.removeprefix(REPOSITORY).removeprefix(PICTURES)).is_file()

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 from pathlib import Path
 
@@ -43,3 +44,35 @@ def test_links_lead_to_files():
     for link in links:
         assert link.startswith((REPOSITORY, PICTURES)), f"{link} does not work on PyPI"
         assert (ROOT / link.removeprefix(REPOSITORY).removeprefix(PICTURES)).is_file()
+
+
+SETS = {
+    "USPS": "usps",
+    "MNIST test set": "mnist_test",
+    "optdigits": "optdigits",
+    "digits": "digits",
+    "COIL-20": "coil20_32",
+    "Fashion, 10 000": "fashion_10k",
+    "R8, tf-idf": "r8",
+    "20newsgroups, tf-idf": "20newsgroups",
+}
+
+
+def test_the_table_of_accuracies_is_what_was_measured():
+    section = (ROOT / "doc" / "choosing.rst").read_text().split("Images and texts\n---")[1]
+    table = section.split(".. list-table::")[1].split("\n\n* ")[0]
+    rows = [re.findall(r"- (.*)", "- " + row) for row in table.split("   * - ")[1:]]
+    measured = [
+        json.loads(line)
+        for line in (ROOT / "doc" / "benchmarks" / "accuracy.jsonl").read_text().splitlines()
+    ]
+    header, *rows = rows
+    assert [row[0] for row in rows] == list(SETS)
+    for name, *cells in rows:
+        means = []
+        for method in (name.replace("\\ ", "") for name in header[1:]):
+            key = (SETS[name], method)
+            runs = [r["acc"] for r in measured if (r["set"], r["configuration"]) == key]
+            means.append(f"{sum(runs) / len(runs):.3f}"[1:])
+        best = max(means)
+        assert cells == [f"**{mean}**" if mean == best else mean for mean in means]

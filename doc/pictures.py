@@ -250,5 +250,5 @@ if __name__ == "__main__":
                 warnings.simplefilter("error")
                 figures = draw()
             for name, figure in figures.items():
-                figure.savefig(STATIC / f"{name}.png", dpi=100)
+                figure.savefig(STATIC / f"{name}.png", dpi=100, bbox_inches="tight")
                 print(STATIC / f"{name}.png", flush=True)

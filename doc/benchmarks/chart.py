@@ -24,7 +24,7 @@ SETS = {  # title and recommended estimator
     "usps": ("USPS digits, 16 x 16", "DCCS"),
     "mnist_test": ("MNIST test set, 28 x 28", "DCCS"),
     "coil20_32": ("COIL-20 objects, 32 x 32", "DCCS"),
-    "cifar10_efflite0": ("CIFAR-10, pretrained features", "DCCS"),
+    "cifar10_efflite0": ("CIFAR-10 photos, features", "DCCS"),
     "20newsgroups": ("20newsgroups, tf-idf", "DCEC"),
     "r8": ("R8 news, tf-idf", "DCEC"),
 }
@@ -56,7 +56,7 @@ def accuracies():
 
 
 def draw(means):
-    figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 5.4), layout="constrained")
     for height, (name, (_, recommended)) in enumerate(SETS.items()):
         acc = means[name]
         others = {m: a for m, a in acc.items() if m not in {"KMeans", "UMAP+KMeans", *OURS}}
@@ -78,26 +78,27 @@ def draw(means):
             seen = height or index in (4, 5)  # one entry of the legend for each kind of mark
             axes.scatter(value, height, label=None if seen else method, zorder=2, **style)
         axes.annotate(
-            best, (others[best], height), (0, -13), textcoords="offset points", ha="center",
-            color="C3", fontsize=7.5,
+            best, (others[best], height), (0, -15), textcoords="offset points", ha="center",
+            color="C3", fontsize=9,
         )  # fmt: skip
         axes.annotate(
             recommended, (acc[recommended], height), (0, 8), textcoords="offset points",
-            ha="center", color="C0", fontsize=7.5,
+            ha="center", color="C0", fontsize=9,
         )  # fmt: skip
     axes.set(
         yticks=range(len(SETS)),
         yticklabels=[title for title, _ in SETS.values()],
         xlim=(0.3, 1.02),
         ylim=(len(SETS) - 0.4, -0.6),
-        xlabel="ACC: share of samples in the right cluster (mean over seeds)",
+        xlabel="ACC: share in the right cluster (mean over seeds)",
     )
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=11)
     figure.savefig(CHART, dpi=110)
 
 
 if __name__ == "__main__":
     plt.switch_backend("agg")
+    plt.rcParams["font.size"] = 11  # readable on a phone
     draw(accuracies())

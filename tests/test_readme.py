@@ -39,7 +39,7 @@ def test_the_code_prints_what_stands_below_it(monkeypatch):
 
 
 def test_links_lead_to_files():
-    links = re.findall(r"\]\((.*?)\)", README)
+    links = re.findall(r"(?:\]\(|src=\")(.*?)[)\"]", README)
     assert len(links) > 5
     for link in links:
         assert link.startswith((REPOSITORY, PICTURES)), f"{link} does not work on PyPI"

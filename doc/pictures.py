@@ -95,13 +95,18 @@ def steps(X, y, *models):
     return figure
 
 
-def dcec():
-    """Reconstructions, the embedding before and after clustering, and the target."""
+def five_digits(estimator):
+    """Images of 0 to 4, their classes, and an estimator before and after the clustering phase."""
     X, y = load_digits(n_class=5, return_X_y=True)
     parameters = {"image_shape": (8, 8), "init": "k-means", "n_init": 1}
     parameters |= {"pretrain_epochs": 120, "random_state": 0}
-    start = DCEC(5, max_epochs=0, **parameters).fit(X)
-    model = DCEC(5, max_epochs=100, **parameters).fit(X)
+    start = estimator(5, max_epochs=0, **parameters).fit(X)
+    return X, y, start, estimator(5, max_epochs=100, **parameters).fit(X)
+
+
+def dcec():
+    """Reconstructions, the embedding before and after clustering, and the target."""
+    X, y, start, model = five_digits(DCEC)
     pictures = {
         "dcec_reconstructions": images(
             ("images", X[:10]),
@@ -168,6 +173,9 @@ def dmae():
         accuracy = clustering_accuracy(y, each.labels_)
         panel.set(title=f"{title}: ACC {accuracy:.3f}", xticks=[], yticks=[], aspect="equal")
     pictures["dmae_mixture"] = figure
+
+    X, y, start, model = five_digits(DMAE)
+    pictures["dmae_steps"] = steps(X, y, ("after pretraining", start), ("after clustering", model))
     return pictures
 
 

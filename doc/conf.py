@@ -24,6 +24,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "numpydoc",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates", "examples", "inventories"]
@@ -65,6 +66,7 @@ html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_title = f"skdeepcluster {release}"
 html_theme_options = {
+    "logo": {"text": project},
     "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "navigation_with_keys": False,

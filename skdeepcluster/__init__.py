@@ -1,4 +1,15 @@
-"""Deep clustering with the interface of scikit-learn, on PyTorch."""
+"""Deep clustering with the interface of scikit-learn, on PyTorch.
+
+Which estimator first?
+
+* Images: ``DCCS`` or ``DualAESpectral``.
+* Embeddings of a pretrained network (photographs, sentences): ``DCCS`` or ``DualAESpectral``.
+* Texts as tf-idf: ``DCEC`` or ``DMAE``.
+* Tables: any, after encoding categories and imputing missing values.
+* Curves and sheets in few dimensions: ``DualAESpectral``.
+* Periodic columns, angles or shares: ``DMAE`` with ``architecture=None``.
+* Round clusters, or fewer than a few hundred rows: :class:`~sklearn.cluster.KMeans` is enough.
+"""
 
 from ._dccs import DCCS
 from ._dcec import DCEC

@@ -385,6 +385,7 @@ class DCCS(BaseDeepClusterer):
     not_in_pretraining = (
         BaseDeepClusterer.not_in_pretraining - {"n_clusters"}  # the encoder gives their logits
     ) | {
+        "init",
         "mutual_information",
         "information_weight",
         "adversarial_weight",

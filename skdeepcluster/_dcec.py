@@ -74,8 +74,8 @@ class DCEC(BaseDeepClusterer):
         images, "masking" for bags of words, else None.
 
     n_components : "auto" or int, default="auto"
-        Number of features that the encoder learns. "auto" is 10, for bags of words the larger
-        of 10 and `n_clusters`.
+        Number of features that the encoder learns. "auto" is 10, for images and bags of
+        words the larger of 10 and `n_clusters`.
 
     architecture : {"auto", "mlp", "conv"}, tuple or callable, default="auto"
         The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv"
@@ -87,17 +87,17 @@ class DCEC(BaseDeepClusterer):
 
     init : {"auto", "overclustered", "graph", "k-means", "spectral", "samples"}, default="auto"
         The partition that training starts from. "auto" is "samples" for tables and embeddings,
-        "graph" for bags of words, else "overclustered". "spectral" is for curves and sheets;
-        "k-means" is the paper's.
+        "graph" for images and bags of words, else "overclustered". "spectral" is for curves and
+        sheets; "k-means" is the paper's.
 
     n_init : "auto" or int, default="auto"
         Number of starts from new random weights. The best one, chosen without labels, is
         trained to the end. "auto" is 2, but 1 if `init` is "samples".
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for tables and
-        embeddings 600. If `init` is "samples", as many epochs follow, in which the network
-        learns the start partition.
+        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for images
+        700, for tables and embeddings 600. If `init` is "samples", as many epochs follow, in which
+        the network learns the start partition.
 
     max_epochs : "auto" or int, default="auto"
         Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
@@ -197,6 +197,10 @@ class DCEC(BaseDeepClusterer):
 
     Notes
     -----
+    At the defaults, the autoencoder of images also learns to tell the two views of an image from
+    those of other images (a contrastive loss), which the paper does not have. ``init="k-means"`` or
+    ``augmentation=None`` leaves this out.
+
     The paper's own protocol is ``DCEC(n_clusters, **DCEC.PAPER)`` on images with pixels in [0, 1].
     The other rows of the paper's tables [1]_ change a few of these parameters: CAE + k-means adds
     ``max_epochs=0``, DEC-conv adds ``reconstruction_weight=0, gamma=1``, IDEC adds

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._data.scaling import Scaler
+from ._engine.method import PRETRAIN_UPDATES
 from ._engine.phases import forward_batches
 from ._start.partition import seed_centers
 from ._start.pretraining import reconstruct
@@ -138,8 +139,8 @@ class DMAE(BaseDeepClusterer):
         images, "masking" for bags of words, else None.
 
     n_components : "auto" or int, default="auto"
-        Number of features that the encoder learns. "auto" is 10, for bags of words the larger
-        of 10 and `n_clusters`.
+        Number of features that the encoder learns. "auto" is 10, for images and bags of
+        words the larger of 10 and `n_clusters`.
 
     architecture : {"auto", "mlp", "conv"}, tuple, callable or None, default="auto"
         The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "auto"
@@ -153,7 +154,7 @@ class DMAE(BaseDeepClusterer):
     init : {"auto", "overclustered", "graph", "k-means", "spectral", "samples", "seeded"}, \
             default="auto"
         The partition that training starts from. "auto" is "samples" for tables and embeddings,
-        "graph" for bags of words, else "overclustered"; without a network "k-means" if
+        "graph" for images and bags of words, else "overclustered"; without a network "k-means" if
         `dissimilarity` is "mahalanobis", "euclidean" or "sqeuclidean", else "seeded".
 
     n_init : "auto" or int, default="auto"
@@ -161,9 +162,9 @@ class DMAE(BaseDeepClusterer):
         trained to the end. "auto" is 2, but 1 if `init` is "samples".
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for tables and
-        embeddings 600. If `init` is "samples", as many epochs follow, in which the network
-        learns the start partition.
+        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for images
+        700, for tables and embeddings 600. If `init` is "samples", as many epochs follow, in which
+        the network learns the start partition.
 
     pretrain_target : transformer, default=None
         Pretrain the encoder to reproduce the features of this transformer, not to reconstruct;
@@ -440,6 +441,8 @@ class DMAE(BaseDeepClusterer):
         defaults = super().defaults(data, given) | {"centered": True}
         if defaults["init"] != "samples":
             defaults["max_epochs"] = data.epochs(_CLUSTER_UPDATES, int(given["batch_size"]))
+        if given["pretrain_target"] is not None:  # without views
+            defaults["pretrain_epochs"] = data.epochs(PRETRAIN_UPDATES, int(given["batch_size"]))
         if given["architecture"] is not None:
             return defaults
         dissimilarity = given["dissimilarity"]

@@ -376,6 +376,7 @@ class DualAESpectral(BaseDeepClusterer):
         "init": [StrOptions({"auto", "graph", "k-means", "spectral", "samples"})],
     }
     not_in_pretraining = BaseDeepClusterer.not_in_pretraining | {
+        "init",
         "embedding",
         "balance_weight",
         "cluster_prior",

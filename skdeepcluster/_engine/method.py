@@ -23,7 +23,8 @@ from .plan import Data, Plan
 Builder = Callable[..., tuple[nn.Module, nn.Module]]
 Augmentation = Callable[..., Tensor]
 
-PRETRAIN_UPDATES = 2400  # batches; measured on USPS and the MNIST test set, doc/benchmarks
+PRETRAIN_UPDATES = 2400  # batches
+_VIEW_PRETRAIN_UPDATES = 700  # where two views of an image are compared
 OVERCLUSTER_UPDATES = 600
 _SHORT_PRETRAIN_UPDATES = 600  # where the partition comes from the samples
 _SHORT_CLUSTER_UPDATES = 300
@@ -51,6 +52,15 @@ def affine(x: Tensor, generator: Any) -> Tensor:
 def starts_from_samples(data: Data, given: Mapping[str, Any]) -> bool:
     """Whether the start partition is one of the samples, which needs no long pretraining."""
     return given["init"] == "samples" or (given["init"] == "auto" and data.kind in FROM_SAMPLES)
+
+
+def learns_from_views(data: Data, values: Mapping[str, Any]) -> bool:
+    """Whether an autoencoder also learns to tell the views of an image from those of others.
+
+    The protocols of the papers that start from k-means on an autoencoder only reconstruct.
+    """
+    views = values["augmentation"] is not None and values["architecture"] is not None
+    return data.kind == "images" and views and values["init"] != "k-means"
 
 
 class Method(ABC):
@@ -93,7 +103,7 @@ class Method(ABC):
         }
     )
     not_in_pretraining: ClassVar[frozenset[str]] = frozenset(
-        {"n_clusters", "init", "overcluster_epochs", "max_epochs", "n_init", "tol"}
+        {"n_clusters", "overcluster_epochs", "max_epochs", "n_init", "tol"}
     )
     starts: ClassVar[int] = 1
     start_decides: ClassVar[bool] = False
@@ -190,19 +200,20 @@ class Method(ABC):
             A value for each parameter that may be "auto".
         """
         images, words = data.kind == "images", data.kind == "bag of words"
-        samples = starts_from_samples(data, given)
-        pretraining = _SHORT_PRETRAIN_UPDATES if samples else PRETRAIN_UPDATES
+        samples, views = starts_from_samples(data, given), learns_from_views(data, given)
+        pretraining = _VIEW_PRETRAIN_UPDATES if views else PRETRAIN_UPDATES
+        pretraining = _SHORT_PRETRAIN_UPDATES if samples else pretraining
         clustering = _SHORT_CLUSTER_UPDATES if samples else CLUSTER_UPDATES
         large = images and math.prod(data.sample_shape[1:]) > _SMALL_IMAGE
         batch_size = int(given["batch_size"])
         return {
             "scaling": "auto",
             "augmentation": "affine" if images else "masking" if words else None,
-            # a topic is a direction; images of 20 objects were measured with 10 only
-            "n_components": max(_COMPONENTS, int(given["n_clusters"]) if words else 0),
+            # a topic is a direction, and so is what views of an image share
+            "n_components": max(_COMPONENTS, int(given["n_clusters"]) if words or images else 0),
             "architecture": "conv" if large else "mlp",
             "hidden_units": default_widths(math.prod(data.sample_shape)),
-            "init": "graph" if words else "samples" if samples else "overclustered",
+            "init": "graph" if words or images else "samples" if samples else "overclustered",
             "n_init": 1 if samples else cls.starts,
             "pretrain_epochs": data.epochs(pretraining, batch_size),
             "overcluster_epochs": data.epochs(OVERCLUSTER_UPDATES, batch_size),

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
+from .._engine.method import learns_from_views
 from .._engine.phases import Batch, Phase, Run, Step
 from .._engine.plan import Plan
 from ..augment import random_masking
 from ..functional import (
+    contrastive_loss,
     cosine,
     kl_divergence,
     one_cycle,
@@ -41,6 +44,8 @@ def start_phases(plan: Plan) -> tuple[Phase, ...]:
 def pretraining(plan: Plan) -> Phase:
     """Train the autoencoder alone, from augmented to clean samples.
 
+    Images are also told apart by two views of each, unless `init` is "k-means", as in the papers.
+
     Parameters
     ----------
     plan : Plan
@@ -50,12 +55,15 @@ def pretraining(plan: Plan) -> Phase:
     -------
     Phase
     """
+    views = learns_from_views(plan.data, plan.values)
+    losses = _reconstruct_and_tell_apart if views else reconstruct
     return Phase(
         "pretrain",
         plan.pretrain_epochs,
-        (Step("autoencoder", reconstruct, trains=("encoder", "decoder")),),
+        (Step("autoencoder", losses, trains=("encoder", "decoder")),),
         plan.learning_rate,
         plan.schedule(one_cycle),
+        whole_batches=views,
         cached=True,
         augment=pretraining_augmentation(plan),
     )
@@ -83,6 +91,16 @@ def reconstruct(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor
     """Guo et al. 2017, equation 4."""
     x_hat = module.decoder(module.encoder(batch.augment(batch.x)))
     return {"reconstruction": reconstruction_error(x_hat, batch.x).mean()}
+
+
+def _reconstruct_and_tell_apart(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
+    """Equation 4, and the embedding of a view tells which image it shows."""
+    views = torch.cat([batch.augment(batch.x), batch.augment(batch.x)])
+    z, other = module.encoder(views).float().chunk(2)
+    return {
+        "reconstruction": reconstruction_error(module.decoder(z), batch.x).mean(),
+        "information": contrastive_loss(z, other).mean(),
+    }
 
 
 def overclustered_round(plan: Plan) -> Phase:

@@ -537,7 +537,7 @@ def test_phases_of_the_inits():
     assert phases["overclustered"] == ["pretrain", "overcluster", "cluster"]
 
 
-def test_auto_is_another_start_and_rate_for_bags_of_words():
+def test_auto_is_another_start_and_rate_for_each_kind():
     class Rates(Callback):
         def __init__(self):
             self.largest = 0.0
@@ -548,7 +548,8 @@ def test_auto_is_another_start_and_rate_for_bags_of_words():
 
     words = np.eye(40, dtype=np.float32)[np.random.default_rng(0).integers(40, size=82)]
     expected = {
-        "images": (digits()[0], ["pretrain", "overcluster", "cluster"], 3e-3),
+        "vectors": (digits()[0], ["pretrain", "overcluster", "cluster"], 3e-3),
+        "images": (digits()[0].reshape(-1, 1, 8, 8), ["pretrain", "cluster"], 3e-3),
         "text": (words, ["pretrain", "cluster"], 1e-3),
     }
     for X, phases, rate in expected.values():
@@ -559,7 +560,7 @@ def test_auto_is_another_start_and_rate_for_bags_of_words():
         assert rates.largest == pytest.approx(rate, rel=0.02)
 
 
-def test_auto_width_is_10_or_for_bags_of_words_the_number_of_clusters(tmp_path):
+def test_auto_width_is_10_or_for_words_and_images_the_number_of_clusters(tmp_path):
     words = np.eye(40, dtype=np.float32)[np.random.default_rng(0).integers(40, size=82)]
     model = dcec(n_components="auto", max_epochs=1, memory=str(tmp_path))
     # 12 after 11: a pretrained network of another width is not taken from memory
@@ -568,6 +569,7 @@ def test_auto_width_is_10_or_for_bags_of_words_the_number_of_clusters(tmp_path):
         (words, 11, 11),
         (words, 12, 12),
         (digits()[0], 12, 10),
+        (digits()[0].reshape(-1, 1, 8, 8), 12, 12),
     ]:
         model.set_params(n_clusters=n_clusters).fit(X)
         assert model.transform(X).shape == (82, width)
@@ -584,6 +586,37 @@ def test_starts_are_many_and_the_last_phase_is_one():
     assert not torch.equal(weights[1], weights[2])
     assert len(cluster.begun) == 2
     assert [row["phase"] for row in model.history_] == ["pretrain"] * 6 + ["cluster"] * 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "learns_views"),
+    [
+        ({"init": "graph"}, True),
+        ({"init": "overclustered"}, True),
+        ({"init": "k-means"}, False),
+        ({"init": "graph", "augmentation": None}, False),
+    ],
+)
+def test_views_of_images_are_told_apart_in_pretraining(parameters, learns_views):
+    images = digits()[0].reshape(-1, 1, 8, 8)
+    model = dcec(
+        **{"augmentation": "auto", "pretrain_epochs": "auto", "max_epochs": 0} | parameters
+    )
+    model.fit(images)
+    pretraining = [row for row in model.history_ if row["phase"] == "pretrain"]
+    assert all("reconstruction" in row for row in pretraining)
+    assert ["information" in row for row in pretraining] == [learns_views] * len(pretraining)
+    assert len(pretraining) == math.ceil((700 if learns_views else 2400) / 8)
+    if learns_views:
+        assert pretraining[-1]["information"] < 0.8 * pretraining[0]["information"]
+
+
+def test_memory_shares_no_pretraining_between_starts_that_need_another(tmp_path):
+    images = digits()[0].reshape(-1, 1, 8, 8)
+    parameters = {"augmentation": "affine", "max_epochs": 0, "pretrain_epochs": 2}
+    for init, learns_views in (("k-means", False), ("graph", True), ("overclustered", True)):
+        model = dcec(**parameters, init=init, memory=str(tmp_path)).fit(images)
+        assert ("information" in model.history_[0]) == learns_views
 
 
 def test_auto_budgets_are_numbers_of_updates(monkeypatch):

@@ -30,7 +30,13 @@ PAPER = DCEC.PAPER | {"precision": "auto"}  # bfloat16 here, for the time it tak
 IDEC = PAPER | {"architecture": "mlp", "hidden_units": DEC_WIDTHS}
 
 # without augmentation the autoencoder of a conv net is still improving after the default budget
-PLAIN = {"architecture": "conv", "augmentation": None, "n_init": 1, "pretrain_epochs": 130}
+PLAIN = {
+    "architecture": "conv",
+    "augmentation": None,
+    "init": "overclustered",
+    "n_init": 1,
+    "pretrain_epochs": 130,
+}
 
 
 def table_4(n_clusters, *, image_shape, relative_weight=5.0, max_epochs=0, **parameters):
@@ -221,8 +227,8 @@ def table():
                 values = [row[metric] for row in rows]
                 cells.append(f"{np.mean(values):.3f} +- {np.std(values):.3f}")
             # None where the machine paused the run
-            timed = [row["seconds"] for row in rows if row["seconds"] is not None]
-            seconds = f"{np.mean(timed):.1f}" if timed else "-"
+            known = [row["seconds"] for row in rows if row["seconds"] is not None]
+            seconds = f"{np.mean(known):.1f}" if known else "-"
             worst = min(row["acc"] for row in rows)
             print(f"{len(rows):3}  " + "  ".join(cells) + f"{worst:9.3f}{seconds:>9}")
 

@@ -112,7 +112,7 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
     """Export a fitted estimator as a file in the ONNX format.
 
     Use it to serve a model by onnxruntime, without torch and without this package. Scaling, network
-    and the order of the clusters are in the graph.
+    and the order of the clusters are in the graph. The export needs torch 2.5 or later.
 
     Parameters
     ----------

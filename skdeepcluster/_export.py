@@ -127,7 +127,7 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ImportError
-        If onnxscript is not installed.
+        If onnxscript is not installed, or older than torch needs.
     ValueError
         If torch cannot export the network.
 
@@ -170,6 +170,11 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
             graph: Any = torch.onnx.export(
                 program, input_names=["X"], output_names=[*OUTPUTS], dynamo=True, verbose=False
             )
+    except ImportError as error:
+        raise ImportError(
+            f"export_onnx needs newer packages for torch {torch.__version__}: pip install --upgrade "
+            f"onnx onnxscript. The import that failed: {error}"
+        ) from error
     except Exception as error:
         raise ValueError(
             f"The network of this {type(estimator).__name__} has an operation that ONNX does not "

@@ -116,7 +116,7 @@ def script(tmp_path):
 
 def test_a_strict_script_is_typed(script):
     # with the options of this project, so that an earlier run of mypy makes this one short
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(script)]
+    command = [sys.executable, "-m", "mypy", "--strict", str(script)]
     output = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
     types = re.findall(r'Revealed type is "([\w.]+)', output)
     assert types == ["skdeepcluster._dcec.DCEC", *["numpy.ndarray"] * 4], output

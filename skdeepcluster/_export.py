@@ -172,8 +172,8 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
             )
     except ImportError as error:
         raise ImportError(
-            f"export_onnx needs newer packages for torch {torch.__version__}: pip install --upgrade "
-            f"onnx onnxscript. The import that failed: {error}"
+            f"export_onnx needs newer packages for torch {torch.__version__}: "
+            f"pip install --upgrade onnx onnxscript. The import that failed: {error}"
         ) from error
     except Exception as error:
         raise ValueError(

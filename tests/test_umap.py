@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from _instances import digits, small
 from sklearn.datasets import make_blobs
 from sklearn.neighbors import NearestNeighbors
 
-from _instances import digits, small
 from skdeepcluster import DCEC
 from skdeepcluster._start import neighbors
 from skdeepcluster.inspection import EmbeddingDisplay

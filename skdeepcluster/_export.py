@@ -108,7 +108,7 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
     """Export a fitted estimator as a file in the ONNX format.
 
     Use it to serve a model by onnxruntime, without torch and without this package. Scaling, network
-    and the order of the clusters are in the graph.
+    and the order of the clusters are in the graph. The export needs torch 2.5 or later.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ImportError
-        If onnxscript is not installed.
+        If onnxscript is not installed, or older than torch needs.
     ValueError
         If torch cannot export the network.
 
@@ -170,6 +170,11 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
                 dynamo=True,
                 verbose=False,
             )
+    except ImportError as error:
+        raise ImportError(
+            f"export_onnx needs newer packages for torch {torch.__version__}: "
+            f"pip install --upgrade onnx onnxscript. The import that failed: {error}"
+        ) from error
     except Exception as error:
         raise ValueError(
             f"The network of this {type(estimator).__name__} has an operation that ONNX does not "

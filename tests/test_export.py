@@ -69,6 +69,16 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         export_onnx(DCEC(3), tmp_path / "model.onnx")
 
 
+def test_an_old_onnxscript_is_named(tmp_path, monkeypatch):
+    def export(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'onnxscript._framework_apis.torch_2_11'")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    model, _ = fitted(DCEC, "vectors", {})
+    with pytest.raises(ImportError, match=r"pip install --upgrade onnx onnxscript.*torch_2_11"):
+        export_onnx(model, tmp_path / "model.onnx")
+
+
 class OwnNetwork(torch.nn.Module):
     """It asks for the values of a sample, which a graph does not know."""
 

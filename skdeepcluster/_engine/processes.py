@@ -98,8 +98,9 @@ def _state() -> Any:
             "create an accelerate.PartialState in each of them before the fit."
         )
     only_cpu = accelerate.utils.parse_flag_from_env("ACCELERATE_USE_CPU")
+    accelerator = getattr(torch, "accelerator", torch.cuda)  # torch before 2.6 has only the latter
     with _patience():
-        state = accelerate.PartialState(cpu=only_cpu or not torch.accelerator.is_available())
+        state = accelerate.PartialState(cpu=only_cpu or not accelerator.is_available())
     if not joined and state.num_processes > 1:
         atexit.register(_leave)
     if launched > state.num_processes:

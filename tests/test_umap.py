@@ -1,0 +1,31 @@
+"""The packages of the extra ``umap``, which compile for long."""
+
+import numpy as np
+import pytest
+from _instances import digits, small
+from sklearn.datasets import make_blobs
+from sklearn.neighbors import NearestNeighbors
+
+from skdeepcluster import DCEC
+from skdeepcluster._start import neighbors
+from skdeepcluster.inspection import EmbeddingDisplay
+
+# umap says that tensorflow is missing
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ImportWarning")]
+
+
+def test_pynndescent_finds_the_nearest_of_many_rows(monkeypatch):
+    monkeypatch.setattr(neighbors, "MANY_ROWS", 100)
+    X = make_blobs(500, centers=4, n_features=6, random_state=0)[0].astype(np.float32)
+    _, found = neighbors.nearest_neighbors(X, 5, np.random.RandomState(0))
+    nearest = NearestNeighbors(n_neighbors=5).fit(X).kneighbors(return_distance=False)
+    # 100 rows that stand for all would have a fifth of them
+    assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found, nearest, strict=True)]) > 0.95
+
+
+def test_umap_draws_an_embedding():
+    X, _ = digits()
+    model = small(DCEC, random_state=0).fit(X)
+    display = EmbeddingDisplay.from_estimator(model, X[:60], method="umap", random_state=0)
+    assert display.points.shape == (60, 2)
+    assert np.isfinite(display.points).all()

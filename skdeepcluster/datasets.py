@@ -1,11 +1,14 @@
-"""Generators of the synthetic data that dissimilarities are compared on.
+"""A folder of pictures as an array, and synthetic data that dissimilarities are compared on.
 
-They follow the code of Lara and Gonzalez 2020, "Dissimilarity Mixture Autoencoder for Deep
-Clustering" (arXiv 2006.08177); the defaults are the settings of the paper. Its two other sets are
-``make_moons(1000, noise=0.1)`` and ``make_circles(1000, noise=0.1, factor=0.1)`` of scikit-learn.
+The generators follow the code of Lara and Gonzalez 2020, "Dissimilarity Mixture Autoencoder for
+Deep Clustering" (arXiv 2006.08177); the defaults are the settings of the paper. Its two other sets
+are ``make_moons(1000, noise=0.1)`` and ``make_circles(1000, noise=0.1, factor=0.1)`` of
+scikit-learn.
 """
 
+import os
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,117 @@ _TORUS_CENTERS = [[1, 0], [-1, 1], [0, -1], [0, 0]]
 _SIMPLEX_CENTERS = [[0, 0.2, 0.8], [0.33, 0.33, 0.33], [1, 0, 0], [0, 0.9, 0.1]]
 _COUNT = [Interval(Integral, 1, None, closed="left")]
 _DEVIATION = [Interval(Real, 0, None, closed="left")]
+_PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+@validate_params(
+    {"folder": [str, os.PathLike], "size": _COUNT, "color": ["boolean"]},
+    prefer_skip_nested_validation=True,
+)
+def load_images(
+    folder: str | os.PathLike[str], *, size: int = 32, color: bool = True
+) -> tuple[np.ndarray, list[Path]]:
+    """Read the pictures of a folder into an array that the estimators take.
+
+    Use it for photographs or scans in files, also of different sizes. Each picture is resized so
+    that its shorter side has `size` pixels, and cut to a square around its centre. It needs
+    Pillow, which the extra ``images`` installs.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Folder of the pictures. Files that end in .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff or
+        .webp are read, in the order of their names. Other files, hidden files and subfolders
+        are left out.
+    size : int, default=32
+        Height and width of the result, in pixels. The estimators average larger images down to
+        ``max_pixels``, 32 x 32 by default; pretrained networks need larger ones, often 224.
+    color : bool, default=True
+        Whether to return three channels, red, green and blue. False returns one, the brightness.
+
+    Returns
+    -------
+    images : ndarray of shape (n_images, n_channels, size, size), dtype uint8
+        The pixels, from 0 to 255. Pictures are turned as their camera says, the first frame of
+        an animation is taken, and transparent pixels become white.
+    files : list of pathlib.Path
+        The file of each image.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `folder` does not exist.
+    NotADirectoryError
+        If `folder` is a file.
+    ValueError
+        If `folder` holds no picture, or a file cannot be read or has more than 8 bits per
+        channel. The message names it.
+    ImportError
+        If Pillow is missing.
+
+    Examples
+    --------
+    Write three pictures of different sizes, and read them:
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> from skdeepcluster.datasets import load_images
+    >>> with TemporaryDirectory() as folder:
+    ...     for color, width in [("red", 40), ("green", 60), ("blue", 80)]:
+    ...         Image.new("RGB", (width, 50), color).save(Path(folder, f"{color}.png"))
+    ...     X, files = load_images(folder, size=16)
+    >>> X.shape, X.dtype
+    ((3, 3, 16, 16), dtype('uint8'))
+    >>> [file.name for file in files]
+    ['blue.png', 'green.png', 'red.png']
+    >>> X[:, :, 0, 0].tolist()  # one pixel of each
+    [[0, 0, 255], [0, 128, 0], [255, 0, 0]]
+    """
+    folder = Path(folder)
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in _PICTURES and not file.name.startswith(".") and file.is_file()
+    )
+    if not files:
+        raise ValueError(
+            f"The folder '{folder}' holds no picture: no file that ends in "
+            f"{', '.join(sorted(_PICTURES))}. Subfolders are not read; pass one of them."
+        )
+    images = np.empty((len(files), 3 if color else 1, size, size), dtype=np.uint8)
+    for image, file in zip(images, files, strict=True):
+        pixels = _read_picture(file, size, "RGB" if color else "L")
+        image[:] = pixels.reshape(size, size, -1).transpose(2, 0, 1)
+    return images, files
+
+
+def _read_picture(file: Path, size: int, mode: str) -> np.ndarray:
+    """The centre of a picture: (size, size, 3), or (size, size) in mode "L"."""
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise ImportError(
+            'load_images needs Pillow: pip install pillow, or pip install "skdeepcluster[images]".'
+        ) from error
+    try:
+        with Image.open(file) as opened:
+            opened.draft(mode, (2 * size, 2 * size))  # a JPEG of a camera decodes faster so
+            picture = ImageOps.exif_transpose(opened)
+            picture.load()
+    except Exception as error:  # each format has errors of its own
+        raise ValueError(
+            f"'{file}' cannot be read as a picture ({error}). Repair the file or move it away."
+        ) from error
+    if picture.mode.startswith(("I", "F")):
+        raise ValueError(
+            f"'{file}' has more than 8 bits per channel (Pillow's mode {picture.mode}). Scale its "
+            "pixels to 0 to 255 and save it with 8 bits, or load such files with numpy."
+        )
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture.convert("RGBA"))
+    return np.asarray(ImageOps.fit(picture.convert(mode), (size, size)))
 
 
 @validate_params(

@@ -518,8 +518,14 @@ FIT_REFUSALS = {
     ),
     "a list of texts": (lambda: ["a text"] * 5, "X holds text.*'a text'", "TfidfVectorizer"),
     "texts pandas": (lambda: pd.Series(["a text"] * 5), "X holds text", "TfidfVectorizer"),
-    "a file": (lambda: "table.csv", "'table.csv'", "read files"),
-    "a list of files": (lambda: [Path("a.png"), Path("b.png")], "'a.png'", "read files"),
+    "a file": (lambda: "table.csv", "'table.csv', a single str", "files of numbers with numpy"),
+    "a folder": (lambda: "photos", "'photos', a single str", r"datasets\.load_images\(X\)"),
+    "a folder as Path": (
+        lambda: Path("photos"),
+        "'photos', a single PosixPath|WindowsPath",
+        r"datasets\.load_images\(X\)",
+    ),
+    "a list of files": (lambda: [Path("a.png"), Path("b.png")], "'a.png'", "load_images"),
     "pandas with dates": (
         lambda: frame().assign(f1=pd.Timestamp("2026-01-01")),
         "Column 'f1' .* Timestamp",

@@ -1,11 +1,16 @@
-"""The synthetic data: shapes, geometry, and how hard they are for k-means."""
+"""Pictures of a folder; the synthetic data: shapes, geometry, and how hard they are for k-means."""
+
+import re
+import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 
-from skdeepcluster.datasets import make_painwheel, make_simplex, make_toroidal
+from skdeepcluster import DCEC
+from skdeepcluster.datasets import load_images, make_painwheel, make_simplex, make_toroidal
 from skdeepcluster.metrics import clustering_accuracy
 
 GENERATORS = {make_painwheel: (2, 5), make_toroidal: (2, 4), make_simplex: (3, 4)}
@@ -169,3 +174,127 @@ def test_bad_parameters_of_one_generator_are_refused(make, bad):
 def test_only_the_number_of_samples_is_positional(make):
     with pytest.raises(TypeError):
         make(10, 5)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with a wide, a tall and a grey picture, and what is no picture of it."""
+    Image.new("RGB", (60, 40), (10, 20, 30)).save(tmp_path / "b.PNG")
+    Image.new("RGB", (30, 90), (200, 100, 0)).save(tmp_path / "a.jpg", quality=100)
+    Image.new("L", (8, 8), 77).save(tmp_path / "c.bmp")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "._b.png").write_text("written by an operating system")
+    (tmp_path / "more.png").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("as_type", [str, lambda path: path], ids=["str", "Path"])
+def test_pictures_of_any_size_become_one_array(photos, as_type):
+    X, files = load_images(as_type(photos), size=16)
+    assert X.shape == (3, 3, 16, 16)
+    assert X.dtype == np.uint8
+    assert files == [photos / "a.jpg", photos / "b.PNG", photos / "c.bmp"]
+    colors = np.array([[200, 100, 0], [10, 20, 30], [77, 77, 77]])
+    np.testing.assert_allclose(X, np.broadcast_to(colors[:, :, None, None], X.shape), atol=3)
+
+
+def test_grey_pictures_have_one_channel(photos):
+    X, _ = load_images(photos, size=9, color=False)
+    assert X.shape == (3, 1, 9, 9)
+    brightness = np.array([200, 100, 0]) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(X[0], brightness, atol=3)
+
+
+def save_halves(path, width, height, **options):
+    """A picture that is black on the left, white on the right."""
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[:, width // 2 :] = 255
+    Image.fromarray(pixels).save(path, **options)
+
+
+def test_height_comes_before_width_and_the_centre_is_kept(tmp_path):
+    save_halves(tmp_path / "wide.png", 400, 100)
+    (x,), _ = load_images(tmp_path, size=10, color=False)
+    assert (x[0, :, :4] == 0).all()
+    assert (x[0, :, 6:] == 255).all()
+
+
+def test_pictures_are_turned_as_the_camera_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    save_halves(tmp_path / "turned.jpg", 64, 48, exif=exif)
+    (x,), _ = load_images(tmp_path, size=10, color=False)
+    assert (x[0, :3] < 20).all()
+    assert (x[0, 7:] > 235).all()
+
+
+def test_large_jpeg_files_are_read_like_others(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = np.kron(rng.integers(0, 255, (6, 8, 3)), np.ones((100, 100, 1))).astype(np.uint8)
+    for folder, name in [("jpeg", "x.jpg"), ("png", "x.png")]:
+        (tmp_path / folder).mkdir()
+        Image.fromarray(pixels).save(tmp_path / folder / name)
+    jpeg, png = (load_images(tmp_path / folder, size=24)[0] for folder in ("jpeg", "png"))
+    assert abs(jpeg.astype(int) - png).mean() < 3
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pixels_become_white(mode, tmp_path):
+    picture = Image.new("RGBA", (20, 20), (255, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 20, 10))
+    picture.convert(mode).save(tmp_path / "logo.png")
+    (x,), _ = load_images(tmp_path, size=20)
+    assert (x[:, :8] == 255).all()
+    assert (x[1:, 12:] < 100).all()
+
+
+def test_estimators_take_the_pictures(photos):
+    X, _ = load_images(photos)
+    model = DCEC(2, pretrain_epochs=1, max_epochs=1, n_init=1, random_state=0)
+    labels = model.fit_predict(X)
+    assert labels.shape == (3,)
+    assert model.image_shape_ == (3, 32, 32)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_images(tmp_path / "nowhere")
+
+
+def test_a_file_is_no_folder(photos):
+    with pytest.raises(NotADirectoryError, match=r"a\.jpg"):
+        load_images(photos / "a.jpg")
+
+
+def test_a_folder_without_pictures(photos):
+    with pytest.raises(ValueError, match=r"more\.png' holds no picture.*\.jpg.*Subfolders"):
+        load_images(photos / "more.png")
+
+
+@pytest.mark.parametrize("name", ["d.gif", "d.png", "d.jpg", "d.tif"])
+def test_an_unreadable_file_is_named(photos, name):
+    Image.effect_noise((50, 50), 50).save(photos / name)
+    whole = (photos / name).read_bytes()
+    for broken in (b"not a picture", whole[: len(whole) // 2], b""):
+        (photos / name).write_bytes(broken)
+        with pytest.raises(ValueError, match=rf"{re.escape(name)}' cannot be read as a picture"):
+            load_images(photos)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_more_than_8_bits_are_refused(dtype, tmp_path):
+    Image.fromarray(np.full((8, 8), 1000, dtype)).save(tmp_path / "x.tif")
+    with pytest.raises(ValueError, match=r"x\.tif' has more than 8 bits.*Scale"):
+        load_images(tmp_path)
+
+
+def test_without_pillow_there_is_a_clear_error(photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match="pip install pillow"):
+        load_images(photos)
+
+
+@pytest.mark.parametrize("bad", [{"size": 0}, {"size": (8, 8)}, {"color": "grey"}, {"folder": 3}])
+def test_bad_parameters_of_load_images_are_refused(bad, photos):
+    with pytest.raises(ValueError, match=f"The '{next(iter(bad))}' parameter of load_images"):
+        load_images(**{"folder": photos, **bad})

@@ -77,7 +77,13 @@ def _names(X: Any, ndim: int, number: int) -> tuple[str, str]:
 def _explain_no_array(X: Any) -> str:
     """What an object is that numpy does not read, and how to make an array of it."""
     what = f"X is an object of type {type(X).__name__}, which numpy cannot read as an array."
-    if isinstance(X, str | bytes):
+    if isinstance(X, str | PurePath):
+        return (
+            f"X is {str(X)[:40]!r}, a single {type(X).__name__}. If it is a folder of pictures, "
+            "read it first: X, files = skdeepcluster.datasets.load_images(X). Read files of numbers"
+            " with numpy or pandas."
+        )
+    if isinstance(X, bytes):
         return _explain_text(X, "X", "X")
     if isinstance(X, Mapping):
         return f"{what} Pass pandas.DataFrame(X) if its values are the columns."
@@ -143,5 +149,6 @@ def _explain_text(cell: str | bytes | PurePath, name: str, code: str) -> str:
         )
     return (
         f"{begin} Convert X to numbers first: categories with OneHotEncoder, texts with "
-        "TfidfVectorizer in a pipeline, both from scikit-learn; read files into arrays."
+        "TfidfVectorizer in a pipeline, both from scikit-learn; read files into arrays, for "
+        "example pictures with skdeepcluster.datasets.load_images(folder)."
     )

@@ -26,7 +26,10 @@ extensions = [
     "numpydoc",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "matplotlib.sphinxext.plot_directive",
 ]
+plot_html_show_source_link = False
+plot_formats = ["png"]
 exclude_patterns = ["_build", "_templates", "examples", "inventories"]
 templates_path = ["_templates"]
 nitpicky = True

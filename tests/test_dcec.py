@@ -606,9 +606,27 @@ def test_views_of_images_are_told_apart_in_pretraining(parameters, learns_views)
     pretraining = [row for row in model.history_ if row["phase"] == "pretrain"]
     assert all("reconstruction" in row for row in pretraining)
     assert ["information" in row for row in pretraining] == [learns_views] * len(pretraining)
-    assert len(pretraining) == math.ceil((700 if learns_views else 2400) / 8)
+    # 6 batches an epoch, which count as 8 where nothing compares the samples of a batch
+    assert len(pretraining) == (math.ceil(700 / 6) if learns_views else math.ceil(2400 / 8))
     if learns_views:
         assert pretraining[-1]["information"] < 0.8 * pretraining[0]["information"]
+
+
+def test_a_target_of_few_images_is_kept_for_32_batches():
+    images = digits()[0].reshape(-1, 1, 8, 8)
+    parameters = {
+        "augmentation": "affine",
+        "pretrain_epochs": 1,
+        "max_epochs": 12,
+        "batch_size": 16,
+    }
+    looked = {}
+    for init in ("k-means", "graph"):
+        model = dcec(**parameters, init=init).fit(images)
+        rows = [row for row in model.history_ if row["phase"] == "cluster"]
+        looked[init] = [row["epoch"] for row in rows if row["cluster_sizes"] is not None]
+    # 6 batches of 16 in an epoch
+    assert looked == {"k-means": [*range(1, 13)], "graph": [6, 12]}
 
 
 def test_memory_shares_no_pretraining_between_starts_that_need_another(tmp_path):

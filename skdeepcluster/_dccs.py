@@ -81,7 +81,7 @@ _DROPPED = 0.2  # share of the words of a text that a view leaves out
 
 
 class DCCS(BaseDeepClusterer):
-    """Cluster images into groups, with labels that the network predicts itself.
+    """Use this for images, and for embeddings of pretrained networks.
 
     An encoder maps a sample to a category (the softmax of `n_clusters` logits) and a style. Three
     losses train it. A critic draws the distribution of category and style over all samples towards

@@ -10,6 +10,7 @@ import torch
 from joblib import Memory
 from torch import Tensor, nn
 
+from ._engine.method import epochs_of_a_target
 from .base import (
     BaseDeepClusterer,
     Batch,
@@ -28,7 +29,7 @@ from .nn import ClusteringAutoencoder, StudentTAssignment
 
 
 class DCEC(BaseDeepClusterer):
-    """Cluster texts, images or vectors into groups that are round in a learned embedding.
+    """Use this for texts as tf-idf, and for tables that KMeans cuts badly.
 
     An autoencoder embeds the samples. A start partition of the embedding gives the cluster centers.
     Then network and centers are trained together: one loss draws samples to their centers, and the
@@ -55,7 +56,8 @@ class DCEC(BaseDeepClusterer):
         whose decoder stays as pretraining left it.
 
     update_interval : int, default=1
-        Epochs between two updates of the target. Each update also checks `tol`.
+        Epochs between two updates of the target. Each update also checks `tol`. Images keep
+        a target for at least 32 batches, unless `init` is "k-means".
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
@@ -347,7 +349,7 @@ class DCEC(BaseDeepClusterer):
             schedule=plan.schedule(cosine),
             setup=start_clusters,  # section 3.4: the centers become parameters
             refresh=_target,
-            refresh_every=plan.update_interval,
+            refresh_every=max(plan.update_interval, epochs_of_a_target(plan)),
             stop=labels_stable,
         )
         return *start_phases(plan), cluster

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._data.scaling import Scaler
-from ._engine.method import PRETRAIN_UPDATES
+from ._engine.method import PRETRAIN_UPDATES, epochs_of_a_target
 from ._engine.phases import forward_batches
 from ._start.partition import seed_centers
 from ._start.pretraining import reconstruct
@@ -63,7 +63,7 @@ _TRANSLATION_INVARIANT = {"euclidean", "sqeuclidean", "manhattan", "minkowski"} 
 
 
 class DMAE(BaseDeepClusterer):
-    """Cluster periodic columns, angles, shares or texts by the dissimilarity that fits them.
+    """Use this for hours, angles and shares, for texts as tf-idf, and for rows in batches.
 
     The clusters are the components of a mixture, ``exp(-alpha d(z, center))`` with any
     dissimilarity ``d``. The mixture is fitted to the samples themselves, or to the embedding of an
@@ -490,6 +490,7 @@ class DMAE(BaseDeepClusterer):
             schedule=plan.schedule(cosine),
             setup=_start,
             refresh=_expectation,
+            refresh_every=epochs_of_a_target(plan),
             stop=labels_stable,
         )
         if plan.architecture is None:

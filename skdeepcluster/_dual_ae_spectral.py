@@ -82,7 +82,7 @@ _CONFIDENCE = 0.2  # weight of a sample's own entropy, of that of their mean
 
 
 class DualAESpectral(BaseDeepClusterer):
-    """Cluster images, or vectors whose clusters are curves or sheets, and predict new samples.
+    """Use this for images, for embeddings of pretrained networks, and for curves and circles.
 
     First an encoder learns latents that are similar for two views of a sample and different for
     different samples; a decoder learns to reconstruct the sample from clean and from noisy latents.

@@ -606,9 +606,21 @@ def test_views_of_images_are_told_apart_in_pretraining(parameters, learns_views)
     pretraining = [row for row in model.history_ if row["phase"] == "pretrain"]
     assert all("reconstruction" in row for row in pretraining)
     assert ["information" in row for row in pretraining] == [learns_views] * len(pretraining)
-    assert len(pretraining) == math.ceil((700 if learns_views else 2400) / 8)
+    # 6 batches an epoch, which count as 8 where nothing compares the samples of a batch
+    assert len(pretraining) == (math.ceil(700 / 6) if learns_views else math.ceil(2400 / 8))
     if learns_views:
         assert pretraining[-1]["information"] < 0.8 * pretraining[0]["information"]
+
+
+def test_a_target_of_few_images_is_kept_for_32_batches():
+    rows = digits()[0]
+    looked = {}
+    for name, X in {"vectors": rows, "images": rows.reshape(-1, 1, 8, 8)}.items():
+        model = dcec(init="graph", augmentation="auto", max_epochs=12, batch_size=16).fit(X)
+        cluster = [row for row in model.history_ if row["phase"] == "cluster"]
+        looked[name] = [k for k, row in enumerate(cluster) if row["cluster_sizes"] is not None]
+    # 6 batches in an epoch
+    assert looked == {"vectors": [*range(12)], "images": [5, 11]}
 
 
 def test_memory_shares_no_pretraining_between_starts_that_need_another(tmp_path):

@@ -120,6 +120,6 @@ def test_a_strict_script_is_typed(script):
     output = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
     types = re.findall(r'Revealed type is "([\w.]+)', output)
     assert types == ["skdeepcluster._dcec.DCEC", *["numpy.ndarray"] * 4], output
-    assert re.findall(r"error: (.*)", output) == [
+    assert re.findall(r"script\.py:\d+: error: (.*)", output) == [
         'Argument 1 to "DCEC" has incompatible type "str"; expected "int"  [arg-type]'
     ]

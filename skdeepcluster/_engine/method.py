@@ -26,6 +26,7 @@ Augmentation = Callable[..., Tensor]
 PRETRAIN_UPDATES = 2400  # batches
 _VIEW_PRETRAIN_UPDATES = 700  # where two views of an image are compared
 OVERCLUSTER_UPDATES = 600
+_TARGET_UPDATES = 32
 _SHORT_PRETRAIN_UPDATES = 600  # where the partition comes from the samples
 _SHORT_CLUSTER_UPDATES = 300
 CLUSTER_UPDATES = 1000
@@ -61,6 +62,17 @@ def learns_from_views(data: Data, values: Mapping[str, Any]) -> bool:
     """
     views = values["augmentation"] is not None and values["architecture"] is not None
     return data.kind == "images" and views and values["init"] != "k-means"
+
+
+def epochs_of_a_target(plan: Plan) -> int:
+    """Epochs that a target of images is kept for, where it comes from their smoothed embedding.
+
+    The centers alone do not tell that partition: after two batches of few images with many
+    clusters, half of the clusters were empty.
+    """
+    if not learns_from_views(plan.data, plan.values):
+        return 1
+    return plan.data.epochs(_TARGET_UPDATES, plan.batch_size, shortest=1)
 
 
 class Method(ABC):
@@ -215,7 +227,8 @@ class Method(ABC):
             "hidden_units": default_widths(math.prod(data.sample_shape)),
             "init": "graph" if words or images else "samples" if samples else "overclustered",
             "n_init": 1 if samples else cls.starts,
-            "pretrain_epochs": data.epochs(pretraining, batch_size),
+            # the samples of a batch are compared: an epoch of few images is a single batch
+            "pretrain_epochs": data.epochs(pretraining, batch_size, shortest=3 if views else 8),
             "overcluster_epochs": data.epochs(OVERCLUSTER_UPDATES, batch_size),
             "max_epochs": data.epochs(clustering, batch_size),
             "learning_rate": _TEXT_LEARNING_RATE if words else _LEARNING_RATE,

@@ -408,13 +408,13 @@ class BaseDeepClusterer(
 
     @answer_threads
     def score(self, X: Any, y: Any = None) -> float:
-        """Return minus the training objective, as a mean over samples.
+        """Return minus the training objective, averaged over the samples.
 
-        Use it to compare data under one fitted estimator. Do not compare it between values of
-        `n_clusters`, `n_components`, the dissimilarity or the weights of losses: its scale changes
-        with them, so an elbow plot of ``-score`` may even rise. To choose `n_clusters`, use
+        Use it to compare data under one model. Do not compare it between values of `n_clusters`
+        or `n_components`, or between weights in the objective: the scale changes with them, so an
+        elbow plot does not work. To choose the number of clusters, use
         :func:`~skdeepcluster.model_selection.suggest_n_clusters`. To choose the others, give
-        GridSearchCV a ``scoring``, for instance from :mod:`skdeepcluster.metrics`.
+        GridSearchCV a ``scoring``, for instance one of :mod:`skdeepcluster.metrics`.
 
         Parameters
         ----------
@@ -427,8 +427,8 @@ class BaseDeepClusterer(
         Returns
         -------
         score : float
-            Higher is better. The Notes of the class say which terms need the training samples and
-            are left out.
+            Higher is better. The Notes of the class say which terms of the objective are left
+            out because they need the training samples.
         """
         X = self._check(X)
         plan, module = self._model.plan, self._model.module

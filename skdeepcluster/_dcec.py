@@ -29,7 +29,7 @@ from .nn import ClusteringAutoencoder, StudentTAssignment
 
 
 class DCEC(BaseDeepClusterer):
-    """Use this for texts as tf-idf, and for tables that KMeans cuts badly.
+    """Use this for texts as tf-idf, and for tables whose clusters are not round.
 
     An autoencoder embeds the samples. A start partition of the embedding gives the cluster centers.
     Then network and centers are trained together: one loss draws samples to their centers, and the

@@ -63,7 +63,7 @@ _TRANSLATION_INVARIANT = {"euclidean", "sqeuclidean", "manhattan", "minkowski"} 
 
 
 class DMAE(BaseDeepClusterer):
-    """Use this for hours, angles and shares, for texts as tf-idf, and for rows in batches.
+    """Use this for hours, angles and shares, for texts as tf-idf, and if rows arrive in batches.
 
     The clusters are the components of a mixture, ``exp(-alpha d(z, center))`` with any
     dissimilarity ``d``. The mixture is fitted to the samples themselves, or to the embedding of an

@@ -68,7 +68,7 @@ class BaseDeepClusterer(
     BaseEstimator,
     Method,
 ):
-    """Base class of a method: fit and inference around its module, phases and loss.
+    """Subclass this to write your own method: it has fit, predict, saving and all checks.
 
     A subclass has a constructor and writes ``make_module``, ``make_phases`` and ``sample_loss``;
     see the developers' guide on adding a method. Shared parameters that are not in its constructor
@@ -320,7 +320,7 @@ class BaseDeepClusterer(
 
     @answer_threads
     def predict(self, X: Any) -> np.ndarray:
-        """Cluster of each sample.
+        """Predict the cluster of each sample, also of new ones.
 
         Parameters
         ----------
@@ -332,14 +332,14 @@ class BaseDeepClusterer(
         -------
         labels : ndarray of shape (n_samples,), int32
             Numbers in ``0 .. n_clusters - 1``; equal to ``labels_`` on the training samples. The
-            answer for a row does not depend on the other rows.
+            label of a row does not depend on the other rows.
         """
         X = self._check(X)
         return self._model.labels(X)
 
     @answer_threads
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Soft assignment of each sample.
+        """Predict the probability of each cluster, for each sample.
 
         Parameters
         ----------
@@ -358,7 +358,7 @@ class BaseDeepClusterer(
 
     @answer_threads
     def transform(self, X: Any) -> np.ndarray:
-        """Embedding of each sample.
+        """Embed each sample. Unlike KMeans, this does not give distances to the centers.
 
         Parameters
         ----------
@@ -377,7 +377,7 @@ class BaseDeepClusterer(
 
     @answer_threads
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """Decode embeddings; ``inverse_transform(cluster_centers_)`` gives prototypes.
+        """Decode embeddings: ``inverse_transform(cluster_centers_)`` has the units of `X`.
 
         Parameters
         ----------

@@ -13,7 +13,9 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d, re
 
 
 def clustering_accuracy(labels_true: Any, labels_pred: Any) -> float:
-    """Accuracy under the best one-to-one match of clusters with classes.
+    """Use this if you know the classes: the share of samples in the right cluster.
+
+    Each cluster is matched with one class, so that the share is as large as possible.
 
     Parameters
     ----------
@@ -55,21 +57,22 @@ def clustering_accuracy(labels_true: Any, labels_pred: Any) -> float:
 
 @dataclass(frozen=True)
 class SilhouetteScorer:
-    """Silhouette of the predicted clusters in a space that no candidate changes.
+    """Use this as ``scoring`` without labels if clusters are compact in the space of the samples.
 
-    For ``scoring=`` of :class:`sklearn.model_selection.GridSearchCV`; needs no labels. The
-    silhouette in a candidate's own embedding would reward a network that draws samples together,
-    whatever it draws together, and is not comparable between candidates.
+    It is the silhouette of the predicted clusters in a space that no candidate of a
+    :class:`~sklearn.model_selection.GridSearchCV` changes. The silhouette in a candidate's own
+    embedding would reward a network that draws samples together, whether they belong together or
+    not. Besides, it cannot be compared between candidates.
 
     Parameters
     ----------
     space : fitted transformer, callable or None, default=None
-        Where distances are measured: what ``space.transform(X)``, or ``space(X)``, answers for the
-        samples; the samples themselves by default. It must not depend on the candidate.
+        Distances are measured in the space of ``space.transform(X)``, or ``space(X)``. None is the
+        space of the samples. It must not depend on the candidate.
     max_samples : int, default=5000
-        Samples that are looked at; of more, so many are drawn.
+        Use at most this number of samples, chosen at random.
     random_state : int, default=0
-        For that draw.
+        Seed of this choice.
 
     References
     ----------
@@ -109,8 +112,8 @@ class SilhouetteScorer:
         Returns
         -------
         score : float in [-1, 1]
-            The higher the better. -1 where a cluster holds none of the samples, so that a
-            collapse is never the best.
+            Higher is better. -1 if a cluster holds none of the samples, so that a collapse is
+            never the best.
         """
         fewest = max(2, _n_clusters(estimator))
         labels = np.asarray(estimator.predict(X))
@@ -142,14 +145,14 @@ class SilhouetteScorer:
 
 @dataclass(frozen=True)
 class StabilityScorer:
-    """Prediction strength: whether a fit to other samples finds the same clusters.
+    """Use this as ``scoring`` without labels, to see if fits to other samples agree.
 
-    For ``scoring=`` of :class:`sklearn.model_selection.GridSearchCV`; needs no labels. The
-    candidate, fitted to the training fold, is compared with a clone that is fitted to the test
-    fold with another seed: of the pairs of test samples that the clone puts together, the share
-    that the candidate puts together too, in the cluster where it is least. Too many clusters cut
-    through groups, each time elsewhere; so the authors take the largest `n_clusters` with a mean
-    of at least 0.8 to 0.9. Each score costs one fit.
+    It is the prediction strength, for :class:`~sklearn.model_selection.GridSearchCV`. The
+    candidate is fitted to the training fold, and a clone with another seed to the test fold. In
+    each cluster of the clone, the score looks at the pairs of test samples, and counts the share
+    that the candidate puts into one cluster too. The score is the smallest share. Too many
+    clusters cut through groups, each fit at another place. So the authors take the largest
+    `n_clusters` with a mean of at least 0.8 to 0.9. Each score costs one more fit.
 
     Parameters
     ----------
@@ -193,7 +196,7 @@ class StabilityScorer:
         Returns
         -------
         score : float in [0, 1]
-            The higher the better. 0 where either leaves a cluster without samples, so that a
+            Higher is better. 0 if one of the two leaves a cluster without samples, so that a
             collapse is never the best.
         """
         n_clusters = _n_clusters(estimator)

@@ -31,7 +31,7 @@ _LEAST_NEIGHBORS, _MOST_NEIGHBORS = 10, 30
 
 @dataclass(frozen=True, eq=False)
 class NClustersSuggestion:
-    """The answer of :func:`suggest_n_clusters`. Print it to see a table.
+    """What :func:`suggest_n_clusters` returns. Print it to see a table.
 
     Attributes
     ----------

@@ -210,11 +210,11 @@ def run(configuration, name, seed, folder, memory):
     }
 
 
-def table():
+def table(path):
     """Mean +- standard deviation over seeds, "not run" where there is none."""
     print(f"{'set':14}{'configuration':32}{'n':>3}", end="")
     print(f"{'ACC':>15}{'NMI':>16}{'ARI':>16}{'min ACC':>9}{'seconds':>9}")
-    results = done(RESULTS)
+    results = done(path)
     for name, configurations, _ in PLAN:
         for configuration in configurations:
             rows = [r for r in results if (r["set"], r["configuration"]) == (name, configuration)]
@@ -242,10 +242,11 @@ if __name__ == "__main__":
         "--only", nargs="+", default=[], help="words that set or configuration must hold"
     )
     parser.add_argument("--memory", default=None, help="folder where pretrained networks are kept")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of the runs")
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
     options = parser.parse_args()
     if options.table:
-        table()
+        table(options.results)
         raise SystemExit
     for name, configurations, n_seeds in PLAN:
         for seed in range(n_seeds):
@@ -254,10 +255,11 @@ if __name__ == "__main__":
                 if not all(word in words for word in options.only):
                     continue
                 key = (configuration, name, seed)
-                if key in [(r["configuration"], r["set"], r["seed"]) for r in done(RESULTS)]:
+                known = done(options.results)
+                if key in [(r["configuration"], r["set"], r["seed"]) for r in known]:
                     continue
                 result = run(configuration, name, seed, options.data, options.memory)
-                keep(result, RESULTS)
+                keep(result, options.results)
                 print(
                     *key,
                     f"{result['acc']:.3f} {result['nmi']:.3f} {result['seconds']:.0f} s",

@@ -25,6 +25,7 @@ from _instances import (
 from numpydoc import docscrape, validate
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -689,6 +690,17 @@ def test_grid_search_in_processes_equals_serial(model):
     serial, parallel = (s.cv_results_["mean_test_score"] for s in searches)
     # processes may have another number of threads
     np.testing.assert_allclose(serial, parallel, rtol=1e-4)
+
+
+@each_class
+def test_n_init_takes_the_auto_of_k_means(estimator):
+    assert estimator().n_init == KMeans().n_init == "auto"
+    entry = re.search(r"n_init : .*?\n\n", estimator.__doc__, re.S)[0]
+    numbers = [int(number) for number in re.findall(r"\b\d\b", entry)]
+    X, _ = digits(60)
+    for init, documented in (("graph", numbers[0]), ("samples", numbers[-1])):
+        model = small(estimator, n_init="auto", init=init, random_state=0).fit(X)
+        assert model.settings_["n_init"] == documented
 
 
 @each_class

@@ -609,6 +609,7 @@ def test_bar_is_full_after_a_hit(estimator, tmp_path, capfd):
     assert "100%" in capfd.readouterr().err.rsplit("\r", 1)[-1]
 
 
+@pytest.mark.filterwarnings("ignore:Only . of n_clusters")  # the fits are tiny
 @each
 def test_grid_search_pretrains_once_a_fold(estimator, tmp_path, pretrained):
     X, _ = digits()

@@ -655,7 +655,7 @@ def _start(run: Run) -> dict[str, Tensor]:
 
 
 def _imitate(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
-    """Pretraining goes on, and the category of each view is that of the start partition."""
+    """The losses of pretraining, and the category of each view is that of the start partition."""
     losses, views = _pretraining_losses(module, batch)
     p = batch.targets["p"]
     errors = [-(p * logits.log_softmax(dim=1)).sum(dim=1).mean() for logits in views]

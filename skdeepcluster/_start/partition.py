@@ -156,7 +156,7 @@ def best_k_means(
 ) -> KMeans:
     """The run of the least inertia of 20.
 
-    Of more than 20 000 rows the runs are on so many, and the best goes on with all: a tenth of the
+    Above 20 000 rows, the runs use 20 000 of them, and the best continues with all: a tenth of the
     time on 250 000 rows, to the same inertia.
 
     Parameters

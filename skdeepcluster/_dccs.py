@@ -635,8 +635,7 @@ def _pretraining_losses(
     if batch.plan.data.kind == "bag of words":
         error = reconstruction_error(module.decoder(z), batch.x).mean()
         return {"reconstruction": error}, (logits, other_logits)
-    with torch.autocast(style.device.type, enabled=False):
-        information = contrastive_loss(style, other_style).mean()
+    information = contrastive_loss(style, other_style).mean()
     error = reconstruction_error(module.decoder(z.detach()), batch.x).mean()
     return {"information": information, "reconstruction": error}, (logits, other_logits)
 

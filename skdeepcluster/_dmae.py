@@ -686,18 +686,18 @@ def _choose_units(plan: Plan, mixture: DissimilarityMixture, distances: Tensor) 
     """Alpha in units of the typical gap, and the unit of the loss."""
     smallest = distances.topk(min(2, plan.n_clusters), largest=False).values
     gap = (smallest[:, -1] - smallest[:, 0]).median()
-    tiny = torch.finfo(torch.float32).tiny
     typical = smallest[:, 0].abs()
     # where most samples are duplicates that lie on a center, the median is rounding
     other = typical.mean() + gap
+    # all samples lie on the centers; in so small a unit, squares of gradients overflow
+    other = other.where(other > torch.finfo(torch.float32).tiny ** 0.5, 1.0)
     if plan.alpha == "auto":
         # there is no gap to one cluster, nor between centers that are equal
-        least = 1e-6 * other.where(other > 0, 1.0)
-        mixture.alpha.copy_(_SHARPNESS / gap.maximum(least))
+        mixture.alpha.copy_(_SHARPNESS / gap.maximum(1e-6 * other))
     else:
         mixture.alpha.fill_(plan.alpha)
     unit = typical.median().where(typical.median() > 1e-3 * other, other)
-    mixture.scale.copy_(unit.clamp_min(tiny))
+    mixture.scale.copy_(unit)
 
 
 def _expectation(run: Run) -> dict[str, Tensor]:

@@ -601,8 +601,7 @@ def _information(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) ->
     """Minus an estimate of the mutual information, of each sample."""
     n = len(batch)
     if batch.plan.mutual_information == "views":
-        with torch.autocast(z.device.type, enabled=False):
-            return contrastive_loss(z[:n].float(), z[-n:].float())
+        return contrastive_loss(z[:n], z[-n:])
     # equations 8 and 9, of the posterior's samples; batches are shuffled, so that the
     # neighbour in the batch is drawn at random, and is never the sample itself
     features, z = module.features(x), z[:n]

@@ -1,4 +1,4 @@
-"""A fit that was killed goes on, and ends as if nothing had been."""
+"""A fit that was killed resumes, and ends as if nothing had happened."""
 
 import copy
 import dataclasses
@@ -208,7 +208,7 @@ def test_a_collapse_after_the_kill_restores_the_state_before_it(tmp_path):
     assert whole.history_[-1]["collapsed"]
     model.set_params(checkpoint=str(tmp_path))
     assert kill(model, 4)[-2:] == ["cluster", "cluster"]
-    # skorch counts from where the fit goes on
+    # skorch counts from where the fit resumes
     again = fit(clone(model).set_params(callbacks=[At("cluster", 1, merge_centers)]))
     assert_same(whole, again)
 
@@ -478,7 +478,7 @@ def test_a_full_disk_does_not_end_the_fit(model, whole, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.warns(UserWarning, match=r"could not be written: No space left .* goes on"):
+    with pytest.warns(UserWarning, match=r"could not be written: No space left .* continues"):
         assert_same(whole, fit(model))
     assert files(model) == []
 

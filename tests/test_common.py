@@ -525,6 +525,7 @@ def test_a_bool_is_no_number_of_clusters(model):
         fitted(model, n_clusters=True)
 
 
+@pytest.mark.filterwarnings("ignore:Only . of n_clusters")  # with one sample a cluster
 @each_small
 def test_fewer_samples_than_clusters(model):
     with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=4"):
@@ -679,6 +680,7 @@ def test_grid_search(model):
     assert search.best_score_ > 0.4
 
 
+@pytest.mark.filterwarnings("ignore:Only . of n_clusters")  # tiny budgets, half of the samples
 @each_small
 def test_grid_search_in_processes_equals_serial(model):
     X, _ = digits()

@@ -323,6 +323,18 @@ def test_the_unit_of_the_loss_is_not_the_rounding_of_duplicates():
     assert all(row["clustering"] < 1e3 for row in model.history_)
 
 
+@pytest.mark.filterwarnings("ignore:Only 1 of n_clusters")
+def test_the_unit_of_the_loss_where_all_samples_lie_on_the_centers():
+    """A loss in units of the smallest float overflows as soon as a center moves."""
+    X = np.full((40, 3), 7.0)
+    mixture = dmm(dissimilarity="mahalanobis", max_epochs=3).fit(X).module_.assign
+    q = mixture.distances(torch.full((1, 3), 3.0)).softmax(dim=1)
+    loss = (q * mixture.distances(torch.full((1, 3), 3.0))).sum() / mixture.scale
+    loss.backward()
+    assert 0 < loss < 1e3
+    assert mixture.centers.grad.abs().max() < 1e3
+
+
 def test_the_first_epoch_is_told_the_partition_and_later_ones_the_e_step():
     X, _ = digits()
     for init, hard in [("graph", True), ("k-means", False)]:

@@ -1,4 +1,4 @@
-"""The state of a fit in a file, from which a killed fit goes on as if nothing had been."""
+"""The state of a fit in a file, from which the same fit resumes after it was killed."""
 
 import json
 import os
@@ -78,7 +78,7 @@ class Checkpoint:
             description = encode(self.states, "states", tensors)
             write(self.path, pack({"format": _FORMAT, "name": self.name}, description, tensors))
         except OSError as error:  # a full disk is no reason to lose the fit too
-            _warn(f"The checkpoint {self.path} could not be written: {error}. Training goes on.")
+            _warn(f"The checkpoint {self.path} could not be written: {error}. Training continues.")
         self._written = time.monotonic()
         self._cost = self._written - begun
 

@@ -96,7 +96,7 @@ def reconstruct(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor
 def _reconstruct_and_tell_apart(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
     """Equation 4, and the embedding of a view tells which image it shows."""
     views = torch.cat([batch.augment(batch.x), batch.augment(batch.x)])
-    z, other = module.encoder(views).float().chunk(2)
+    z, other = module.encoder(views).chunk(2)
     return {
         "reconstruction": reconstruction_error(module.decoder(z), batch.x).mean(),
         "information": contrastive_loss(z, other).mean(),

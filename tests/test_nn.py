@@ -743,8 +743,9 @@ def test_reordered_clusters_are_the_same_clusters_under_other_numbers(name):
         assert torch.equal(q_after.argmax(dim=1), ORDER.argsort()[q.argmax(dim=1)])
         if name == "category":
             assert torch.equal(q_after, q[:, ORDER])
-        # the sum over a row's clusters is taken in another order, which rounds otherwise
-        torch.testing.assert_close(q_after, q[:, ORDER], rtol=1e-6, atol=0)
+        # the sum over a row's clusters is taken in another order, which rounds otherwise: float32
+        # logits of 600, as of "mahalanobis" here, have a last bit of 6e-5
+        torch.testing.assert_close(q_after, q[:, ORDER], rtol=1e-4, atol=0)
         # a second order applies to the numbers that the first one gave
         net.reorder(ORDER)
         torch.testing.assert_close(net(x)[1], q[:, ORDER[ORDER]], rtol=1e-6, atol=0)

@@ -1108,9 +1108,9 @@ def test_collapse_rule():
     assert not training._collapsed(np.array([90, 10]))
 
 
-@pytest.mark.parametrize("shape", [(1, 5, 5), (1, 16, 5), (3, 9, 14), (1, 28, 28)])
+@pytest.mark.parametrize("shape", [(1, 5, 5), (1, 5, 16), (3, 9, 14), (1, 28, 28), (1, 40, 30)])
 def test_bfloat16_convolutions_have_the_gradient_of_float32(shape):
-    # torch 2.13 on CPU gives arbitrary ones for maps that are one pixel wide
+    # torch 2.13 on CPU gives arbitrary ones for maps that are one pixel wide and taller
     x = torch.rand(16, *shape, generator=torch.Generator().manual_seed(0))
     encoder, decoder = conv_autoencoder(shape, 4)
     for part in (encoder, decoder):
@@ -1126,8 +1126,9 @@ def test_bfloat16_convolutions_have_the_gradient_of_float32(shape):
         assert (narrow - wide).norm() < 0.2 * wide.norm() + 1e-6  # 8 bits of mantissa, 6 layers
 
 
-def test_bfloat16_is_refused_where_it_is_wrong():
-    X = np.random.RandomState(0).uniform(size=(40, 1, 8, 4)).astype(np.float32)
+@pytest.mark.parametrize("size", [(8, 4), (16, 12), (29, 28)])
+def test_bfloat16_is_refused_where_it_is_wrong(size):
+    X = np.random.RandomState(0).uniform(size=(40, 1, *size)).astype(np.float32)
     model = DCEC(2, architecture="conv", precision="bf16", pretrain_epochs=1, max_epochs=0)
     with pytest.raises(ValueError, match=r"precision='32'"):
         model.fit(X)

@@ -1,7 +1,7 @@
 """Scaled samples on a device, taken in batches."""
 
+import functools
 import math
-import platform
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,18 +9,15 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, linear
 from torch.utils.data import Dataset
 
 from .._warnings import ignoring
 from .scaling import Scaler, row_chunks
 
 INFERENCE_BATCH = 256  # rows
-# The last bits of a float32 matrix product depend on its number of rows. Products and convolutions
-# of 4, 8, .. 256 rows have the same bits on x86 processors (measured with AVX2 and AVX-512), so a
-# last batch is padded to such a number there, elsewhere to the full size: the result of a row does
-# not depend on the others.
-_SMALLEST_BATCH = 4 if platform.machine() in ("x86_64", "AMD64") else INFERENCE_BATCH
+# in and out of layers like ours, for `_smallest_batch`
+_LAYERS = ((64, 32), (784, 512), (512, 256), (256, 10))
 
 
 class Rows(Dataset):  # type: ignore[type-arg]
@@ -110,7 +107,8 @@ class Rows(Dataset):  # type: ignore[type-arg]
 
     def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
         """All samples in order, as (rows, batch); the last batch has rows of zeros at its end."""
-        smallest = _SMALLEST_BATCH if self.device.type == "cpu" else INFERENCE_BATCH
+        on_cpu = self.device.type == "cpu"
+        smallest = _smallest_batch(torch.get_num_threads()) if on_cpu else INFERENCE_BATCH
         for start in range(0, len(self), INFERENCE_BATCH):
             rows = slice(start, min(start + INFERENCE_BATCH, len(self)))
             batch = self.take(rows)
@@ -119,6 +117,27 @@ class Rows(Dataset):  # type: ignore[type-arg]
                 padding = batch.new_zeros(size - len(batch), *self.sample_shape)
                 batch = torch.cat([batch, padding])
             yield rows, batch
+
+
+@functools.cache
+def _smallest_batch(n_threads: int) -> int:
+    """Rows of the smallest batch that gives a row the same bits as a full batch.
+
+    The last bits of a float32 matrix product depend on its number of rows. From some power of two
+    on they do not: from 4 on processors with AVX2, from 16 on those with AMX. It is measured here,
+    in milliseconds. Batches are padded to so many rows, so that the answer for a row does not
+    depend on the others.
+    """
+    generator = torch.Generator().manual_seed(0)
+    smallest = 4
+    for n_in, n_out in _LAYERS:
+        weight = torch.randn(n_out, n_in, generator=generator)
+        rows = torch.randn(INFERENCE_BATCH, n_in, generator=generator)
+        full, size = linear(rows, weight), INFERENCE_BATCH
+        while size > smallest and torch.equal(linear(rows[: size // 2], weight), full[: size // 2]):
+            size //= 2
+        smallest = size
+    return smallest
 
 
 def as_seen(batch: Tensor, full_shape: tuple[int, ...], sample_shape: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 from .plan import Plan
 from .processes import LAUNCHED, launched_device
 
-_NARROWEST_BFLOAT16 = 5  # pixels per side; see resolve_precision
+# pixels, of a side and of the width of an image that is taller than wide; see resolve_precision
+_SHORTEST_BFLOAT16, _NARROWEST_BFLOAT16 = 5, 30
 _BUILDING = threading.RLock()  # held while layers draw from torch's global generator
 
 
@@ -53,8 +54,9 @@ def resolve_precision(plan: Plan, device: torch.device) -> str:
     """The precision of matrix products in training; "auto" is "bf16" where that is fast and right.
 
     On CPU, torch 2.13 returns arbitrary gradients for a bfloat16 convolution of a map that is
-    one pixel wide, as ours are in images narrower than 5 pixels. "auto" avoids that, and
-    networks of the user on the CPU, which may hold such a map. "bf16" is refused there.
+    one pixel wide and taller. Ours may hold such a map if a side of the image is under 5 pixels,
+    or if the image is taller than wide and narrower than 30 pixels. "auto" avoids that, and
+    networks of the user on the CPU. "bf16" is refused there.
 
     Parameters
     ----------
@@ -76,12 +78,13 @@ def resolve_precision(plan: Plan, device: torch.device) -> str:
     on_cpu = device.type == "cpu"
     shape = plan.data.sample_shape
     convolves = architecture in ("conv", "resnet")
-    narrow = on_cpu and convolves and min(shape[1:], default=0) < _NARROWEST_BFLOAT16
+    narrow = on_cpu and convolves and _may_be_one_pixel_wide(shape)
     if precision == "bf16" and narrow:
         raise ValueError(
             f"precision='bf16' on images of shape {shape}: torch's bfloat16 convolutions are "
-            f"wrong on CPU for sides under {_NARROWEST_BFLOAT16} pixels. Set precision='32' or "
-            "architecture='mlp'."
+            f"wrong on CPU for images with a side under {_SHORTEST_BFLOAT16} pixels, and for "
+            f"images that are taller than wide and narrower than {_NARROWEST_BFLOAT16} pixels. "
+            "Set precision='32' or architecture='mlp'."
         )
     if precision != "auto":
         return precision
@@ -89,6 +92,14 @@ def resolve_precision(plan: Plan, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
     own = architecture is None or isinstance(architecture, str)
     return "bf16" if on_cpu and own and not narrow and _multiplies_in_bfloat16() else "32"
+
+
+def _may_be_one_pixel_wide(shape: tuple[int, ...]) -> bool:
+    """Whether a layer of our convolutional networks may see a map that is one pixel wide."""
+    if len(shape) < 3:
+        return True
+    height, width = shape[-2:]
+    return min(height, width) < _SHORTEST_BFLOAT16 or width < min(height, _NARROWEST_BFLOAT16)
 
 
 def _multiplies_in_bfloat16() -> bool:

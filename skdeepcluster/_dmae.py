@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._data.scaling import Scaler
-from ._engine.method import PRETRAIN_UPDATES, epochs_of_a_target
+from ._engine.method import PRETRAIN_UPDATES, epochs_of_a_target, learns_from_views
 from ._engine.phases import forward_batches
 from ._start.partition import seed_centers
 from ._start.pretraining import reconstruct
@@ -43,6 +43,7 @@ from .nn import ClusteringAutoencoder, DissimilarityMixture
 
 # batches of the "auto" budget; measured on USPS and the MNIST test set, doc/benchmarks
 _CLUSTER_UPDATES = 600
+_VIEW_CLUSTER_UPDATES = 1800  # after a pretraining with views, which moves less far by itself
 # alpha times the median gap between the two smallest dissimilarities of a sample. Near one-hot, as
 # the authors' alpha: at 10, samples between two clusters drew the embeddings of both together
 _SHARPNESS = 1000.0
@@ -175,7 +176,7 @@ class DMAE(BaseDeepClusterer):
 
     max_epochs : "auto" or int, default="auto"
         Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
-        for about 600 batches, for tables and embeddings 300.
+        for about 600 batches, for images 1800, for tables and embeddings 300.
 
     batch_size : int, default=256
         Number of samples in a batch, at least 2.
@@ -440,7 +441,9 @@ class DMAE(BaseDeepClusterer):
     def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
         defaults = super().defaults(data, given) | {"centered": True}
         if defaults["init"] != "samples":
-            defaults["max_epochs"] = data.epochs(_CLUSTER_UPDATES, int(given["batch_size"]))
+            views = learns_from_views(data, given)
+            updates = _VIEW_CLUSTER_UPDATES if views else _CLUSTER_UPDATES
+            defaults["max_epochs"] = data.epochs(updates, int(given["batch_size"]))
         if given["pretrain_target"] is not None:  # without views
             defaults["pretrain_epochs"] = data.epochs(PRETRAIN_UPDATES, int(given["batch_size"]))
         if given["architecture"] is not None:

@@ -95,6 +95,16 @@ def test_embeddings_are_partitioned_by_their_directions():
     assert adjusted_rand_score(y, best_of(X, 2, "embeddings")) == 1.0
 
 
+def test_few_embeddings_are_not_smoothed_until_small_topics_merge():
+    """20 rounds over their neighbours gave an ARI of .70."""
+    generator = np.random.default_rng(0)
+    y = np.repeat(np.arange(6), [7, 7, 15, 30, 30, 61])
+    centers = np.eye(6, 130)
+    centers[::2, 6] = centers[1::2, 7] = 1.0  # two groups of similar topics
+    X = unit(centers[y] + 0.15 * generator.normal(size=(150, 130)))
+    assert adjusted_rand_score(y, best_of(X, 6, "embeddings")) > 0.95
+
+
 def test_other_rows_take_the_label_of_the_nearest():
     points = np.array([[0.0], [1.0], [10.0], [11.0]])
     labels = by_nearest(points, np.array([1, 2]), np.array([5, 7]))

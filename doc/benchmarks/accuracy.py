@@ -242,11 +242,10 @@ if __name__ == "__main__":
         "--only", nargs="+", default=[], help="words that set or configuration must hold"
     )
     parser.add_argument("--memory", default=None, help="folder where pretrained networks are kept")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file of the runs")
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
     options = parser.parse_args()
     if options.table:
-        table(options.results)
+        table(RESULTS)
         raise SystemExit
     for name, configurations, n_seeds in PLAN:
         for seed in range(n_seeds):
@@ -255,11 +254,11 @@ if __name__ == "__main__":
                 if not all(word in words for word in options.only):
                     continue
                 key = (configuration, name, seed)
-                known = done(options.results)
+                known = done(RESULTS)
                 if key in [(r["configuration"], r["set"], r["seed"]) for r in known]:
                     continue
                 result = run(configuration, name, seed, options.data, options.memory)
-                keep(result, options.results)
+                keep(result, RESULTS)
                 print(
                     *key,
                     f"{result['acc']:.3f} {result['nmi']:.3f} {result['seconds']:.0f} s",

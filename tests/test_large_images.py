@@ -84,6 +84,16 @@ def test_large_images_are_fitted_and_answered_at_full_size(estimator, tmp_path):
     np.testing.assert_array_equal(again.inverse_transform(model.cluster_centers_), prototypes)
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_images_of_more_pixels_than_columns_are_taken(estimator):
+    """Flat rows of so many columns are refused, but the network sees 1024 pixels of an image."""
+    large = np.repeat(np.repeat(X[:20], 4, axis=2), 5, axis=3)[..., :224]
+    assert large[0].size > 50_000
+    assert estimator(2, **SHORT).fit(large).settings_["network_shape"] == (1, 32, 32)
+    with pytest.raises(ValueError, match=r"X has 50176 columns.*image_shape="):
+        estimator(2, **SHORT).fit(large.reshape(20, -1))
+
+
 def test_a_file_cannot_say_that_the_network_sees_another_shape(tmp_path):
     model = DCEC(2, **SHORT, max_pixels=100).fit(X)
     model._model = dataclasses.replace(

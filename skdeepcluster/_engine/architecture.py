@@ -1,6 +1,7 @@
 """Builds the autoencoder from the parameters ``architecture`` and ``hidden_units``."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
@@ -90,7 +91,7 @@ def refuse_too_wide(plan: Plan) -> None:
     ValueError
         If they have more than 50 000 columns.
     """
-    n_features = plan.data.n_features
+    n_features = math.prod(plan.data.sample_shape)  # that the network sees
     if plan.architecture == "mlp" and n_features > _MOST_COLUMNS:
         raise ValueError(
             f"X has {n_features} columns, and a fit would take hours: architecture='mlp' takes at "

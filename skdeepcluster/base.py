@@ -313,7 +313,7 @@ class BaseDeepClusterer(
 
     @property
     def settings_(self) -> dict[str, Any]:
-        """What the fit did: all parameters with "auto" resolved, and the kind of the samples."""
+        """Settings of the fit: all parameters with "auto" resolved, and the kind of the samples."""
         return self._model.plan.settings()
 
     # ---------------------------------------------------------------- inference

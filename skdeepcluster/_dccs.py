@@ -60,14 +60,14 @@ from .nn import (
 
 # updates of the encoder in the "auto" budgets; measured on USPS and digits, doc/benchmarks
 _PRETRAIN_UPDATES = 600
-_IMITATION_SHARE = 0.25  # of the epochs of pretraining, to imitate a partition of the embedding
+_IMITATION_SHARE = 0.25  # epochs to imitate a partition of the embedding, as a share of pretraining
 _CLUSTER_UPDATES = 400
 _TEXT_PRETRAIN_UPDATES = 1200
 _SHORT_PRETRAIN_UPDATES = 300  # if the partition comes from the samples
 _SHORT_CLUSTER_UPDATES = 100  # the same, and for texts: a longer phase makes them worse
 _START_UPDATES = 400  # of each start, for several starts from random weights
 _BETAS = (0.5, 0.9)  # of Adam, section 4.2
-_ADVERSARIAL_RATE = 1 / 6  # of the learning rate, once there is a critic
+_ADVERSARIAL_RATE = 1 / 6  # factor of the learning rate in the clustering phase
 _STYLE_WIDTH = 50
 _STYLE_LENGTH = 0.7  # of styles drawn from the prior: half the distance between two categories
 _EVEN = 0.1  # factor of the first weights for the categories, so that these start nearly equal
@@ -720,8 +720,8 @@ def _represent(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
         with torch.autocast(z.device.type, enabled=False):
             losses["adversarial"] = -plan.adversarial_weight * module.critic(z).mean()
     if module.discriminator is not None and plan.information_weight:
-        # equation 6, halved as in the authors' code; batches are shuffled, so the neighbour in
-        # the batch is drawn at random, and is never the sample itself
+        # equation 6, halved as in the authors' code; batches are shuffled, so the next
+        # sample in the batch is drawn at random, and is never the sample itself
         pairs = [torch.cat([features, other], dim=1) for other in (z, z.roll(1, dims=0))]
         joint, product = module.discriminator(torch.cat(pairs)).float().chunk(2)
         information = 0.5 * jensen_shannon_loss(joint, product).mean()

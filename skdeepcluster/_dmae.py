@@ -581,7 +581,7 @@ class DMAE(BaseDeepClusterer):
         Raises
         ------
         ValueError
-            If `X` is invalid or differs from the batches before.
+            If `X` is invalid, or its features differ from those of the earlier batches.
         FloatingPointError
             If training diverges.
         """

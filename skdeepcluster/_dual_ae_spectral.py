@@ -559,8 +559,8 @@ def _represent(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
     """Equation 13: the autoencoder's losses, and the divergence from a Gaussian prior."""
     plan = batch.plan
     views = [batch.augment(batch.x)]
-    # two views of a text keep it apart from all others, which spreads a large topic over the whole
-    # embedding; texts are only reconstructed
+    # texts are only reconstructed: comparing two views of a text would move it away from all
+    # others, which spreads a large topic over the whole embedding
     if plan.mutual_information == "views" and plan.data.kind != "bag of words":
         partners = batch.targets.get("partners")
         views.append(batch.augment(batch.x if partners is None else batch.neighbors(partners)))
@@ -601,8 +601,8 @@ def _information(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) ->
     n = len(batch)
     if batch.plan.mutual_information == "views":
         return contrastive_loss(z[:n], z[-n:])
-    # equations 8 and 9, of the posterior's samples; batches are shuffled, so that the
-    # neighbour in the batch is drawn at random, and is never the sample itself
+    # equations 8 and 9, for draws from the posterior. Batches are shuffled, so the next sample in
+    # the batch is drawn at random, and is never the sample itself
     features, z = module.features(x), z[:n]
     z = z + (0.5 * module.log_variance(z)).exp() * _gaussian(z, batch)
     loss = z.new_zeros(n, dtype=torch.float32)

@@ -53,10 +53,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
 def resolve_precision(plan: Plan, device: torch.device) -> str:
     """The precision of matrix products in training; "auto" is "bf16" if that is fast and correct.
 
-    On CPU, torch 2.13 returns arbitrary gradients for a bfloat16 convolution of a map that is
-    one pixel wide and taller. Ours may hold such a map if a side of the image is under 5 pixels,
-    or if the image is taller than wide and narrower than 30 pixels. "auto" avoids that, and
-    networks of the user on the CPU. "bf16" is refused there.
+    On CPU, torch 2.13 returns arbitrary gradients for a bfloat16 convolution of a map that is one
+    pixel wide and taller. Ours may hold such a map if a side of the image is under 5 pixels, or if
+    the image is taller than wide and narrower than 30 pixels. "auto" does not use bfloat16 for
+    these images, or for the user's own networks on the CPU. For these images, "bf16" is refused.
 
     Parameters
     ----------

@@ -193,7 +193,7 @@ class Method(ABC):
             The smaller the better.
         """
 
-    # ---------------------------------------------------------------- what "auto" stands for
+    # ---------------------------------------------------------------- what "auto" means
 
     @classmethod
     def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,7 +221,7 @@ class Method(ABC):
         return {
             "scaling": "auto",
             "augmentation": "affine" if images else "masking" if words else None,
-            # a topic is a direction, and so is what views of an image share
+            # at least one direction for each topic, or for each cluster of images
             "n_components": max(_COMPONENTS, int(given["n_clusters"]) if words or images else 0),
             "architecture": "conv" if large else "mlp",
             "hidden_units": default_widths(math.prod(data.sample_shape)),

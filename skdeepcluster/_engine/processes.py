@@ -1,4 +1,4 @@
-"""One fit by several processes, which accelerate connects. Each takes a part of every batch."""
+"""One fit in several processes, connected by accelerate. Each takes a part of every batch."""
 
 import atexit
 import contextlib

@@ -193,8 +193,9 @@ def seed_centers(
 ) -> Tensor:
     """Samples that are far apart by a dissimilarity, as first centers.
 
-    The seeding of k-means++ (Arthur and Vassilvitskii 2007) with any dissimilarity in the place of
-    the squared distance; the best of 20 by the sum of dissimilarities to the nearest.
+    This is the seeding of k-means++ (Arthur and Vassilvitskii 2007), with any dissimilarity instead
+    of the squared distance. Of 20 seedings, the one with the smallest sum of dissimilarities to the
+    nearest center is used.
 
     Parameters
     ----------

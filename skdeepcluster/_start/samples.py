@@ -21,7 +21,7 @@ _SPECTRAL_ROWS = 2_000  # for a spectral start
 _SPECTRAL_REACH = 1.25
 _CONTRACTIONS = 5
 _MIXTURE_RUNS = 5
-_RIDGE = 1e-3  # of the covariances of scaled samples
+_RIDGE = 1e-3  # added to the diagonals of covariances, for scaled samples
 # rounds of smoothing: many join the parts of a large cluster that is not round, but also small ones
 _SMOOTHING = (2, 20)
 # cosine to the mean direction: .12 or less for sentences, .47 or more for photographs

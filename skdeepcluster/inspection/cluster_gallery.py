@@ -22,8 +22,8 @@ from ._fitted import (
 )
 
 _TERMS = 12  # at most, for a cluster or a sample
-_LETTERS = 46  # in a line of terms
-_LIMIT = 2.0  # of the colours of a table, in standard deviations
+_LETTERS = 46  # at most, in a line of terms
+_LIMIT = 2.0  # standard deviations, where the colours of a table end
 
 
 class ClusterGalleryDisplay:

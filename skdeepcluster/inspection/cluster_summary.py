@@ -15,7 +15,7 @@ from ._drawing import check_axes, name_ticks
 from ._fitted import COUNT
 
 _MOST_DRAWN = 20  # statistics with a value in each cell
-_LIMIT = 2.0  # of the colours, in standard deviations
+_LIMIT = 2.0  # standard deviations, where the colours end
 _TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 
 

@@ -185,7 +185,7 @@ def _draw_curves(panel: Any, curves: dict[str, np.ndarray], phases: list[np.ndar
                 panel.plot(
                     epochs + 1, curve[epochs], ".-", color=f"C{number}", markersize=4, label=label
                 )
-                label = "_"  # in the legend once
+                label = "_"  # so that the legend has each name once
     if panel.get_ylabel() == "label change":
         panel.set_ylim(bottom=0.0)
         return

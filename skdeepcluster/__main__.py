@@ -1,4 +1,4 @@
-"""The main job on embedded data: ``python -m skdeepcluster`` clusters load_digits."""
+"""The main task on built-in data: ``python -m skdeepcluster`` clusters load_digits."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from . import _version
 from .base import BaseDeepClusterer
 from .metrics import clustering_accuracy
 
-_DRAWN = 1000  # rows; t-SNE takes seconds for so many
+_DRAWN = 1000  # rows; t-SNE takes seconds for this number
 _QUICK = "DualAESpectral"  # the fastest on these images
 _QUICK_BUDGETS = {"pretrain_epochs": 40, "max_epochs": 15}
 _NEXT = """
@@ -100,7 +100,7 @@ def _measure(model: Any, X: np.ndarray, y: np.ndarray) -> tuple[float, float, fl
 
 
 def _draw(spaces: dict[str, np.ndarray], y: np.ndarray, path: str) -> None:
-    """A panel for each space, under its title."""
+    """Draw a panel for each space, with its title."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -60,21 +60,21 @@ from .nn import (
 
 # updates of the encoder in the "auto" budgets; measured on USPS and digits, doc/benchmarks
 _PRETRAIN_UPDATES = 600
-_IMITATION_SHARE = 0.25  # of the epochs of pretraining, to imitate a partition of the embedding
+_IMITATION_SHARE = 0.25  # epochs to imitate a partition of the embedding, as a share of pretraining
 _CLUSTER_UPDATES = 400
 _TEXT_PRETRAIN_UPDATES = 1200
-_SHORT_PRETRAIN_UPDATES = 300  # where the partition comes from the samples
-_SHORT_CLUSTER_UPDATES = 100  # there, and of texts, which a longer phase spoils
-_START_UPDATES = 400  # of each of several starts from nothing
+_SHORT_PRETRAIN_UPDATES = 300  # if the partition comes from the samples
+_SHORT_CLUSTER_UPDATES = 100  # the same, and for texts: a longer phase makes them worse
+_START_UPDATES = 400  # of each start, for several starts from random weights
 _BETAS = (0.5, 0.9)  # of Adam, section 4.2
-_ADVERSARIAL_RATE = 1 / 6  # of the learning rate, once there is a critic
+_ADVERSARIAL_RATE = 1 / 6  # factor of the learning rate in the clustering phase
 _STYLE_WIDTH = 50
-_STYLE_LENGTH = 0.7  # of styles drawn from the prior: half of the way between two categories
-_EVEN = 0.1  # scale of the weights that give the first categories
-_LOOKS = 10  # at all samples, in the clustering phase
-_STEADY = 0.05  # change of the Wasserstein distance between two looks, under which it has settled
-_PRIOR_DRAWS = 10_000  # for that distance
-_RAREST = 0.1  # least estimated probability of a category, in units of an even one
+_STYLE_LENGTH = 0.7  # of styles drawn from the prior: half the distance between two categories
+_EVEN = 0.1  # factor of the first weights for the categories, so that these start nearly equal
+_LOOKS = 10  # passes over all samples in the clustering phase, to check the labels
+_STEADY = 0.05  # the Wasserstein distance has settled if it changes less between two checks
+_PRIOR_DRAWS = 10_000  # draws from the prior for that distance
+_RAREST = 0.1  # least estimated probability of a category, times n_clusters
 _FAR, _REACH = 10, 0.25  # adversarial views go a quarter of the way to the 10th neighbour
 _PROBE = 10.0  # length of the step that finds their direction, as in the code of Hu et al. 2017
 _DROPPED = 0.2  # share of the words of a text that a view leaves out
@@ -84,16 +84,16 @@ class DCCS(BaseDeepClusterer):
     """Use this for images, and for embeddings of pretrained networks.
 
     An encoder maps a sample to a category (the softmax of `n_clusters` logits) and a style. Three
-    losses train it. A critic draws the distribution of category and style over all samples towards
+    losses train it. A critic moves the distribution of category and style over all samples towards
     a prior of equally likely one-hot categories and small Gaussian styles. A discriminator keeps
-    both informative about the sample. The category must be the same for all views of a sample. The
-    cluster is the category with the largest probability.
+    both informative about the sample. The third loss makes the category the same for all views of a
+    sample. The cluster is the category with the largest probability.
 
     Start with the parameters that describe your data: `augmentation` says what the clusters must
     not depend on, and `cluster_prior` says how large the clusters are. Then change the two budgets,
     `pretrain_epochs` and `max_epochs`. For photographs, use ``architecture="resnet",
     augmentation="photo", augmentation_weight=4`` on a GPU, or cluster the features of a pretrained
-    network as vectors. For those the authors take (500, 500, 2000) as `hidden_units`.
+    network as vectors. For such vectors the authors use (500, 500, 2000) as `hidden_units`.
 
     Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
@@ -127,29 +127,29 @@ class DCCS(BaseDeepClusterer):
         Updates of the critic for each update of the encoder. Each uses a batch of its own.
 
     critic_units : tuple of int, default=(256, 128)
-        Widths of the hidden layers of critic and discriminator; the paper's are (1024, 512).
+        Widths of the hidden layers of critic and discriminator; the paper has (1024, 512).
 
     cluster_prior : {"start", "uniform", "estimated"} or array-like of shape (n_clusters,), \
             default="start"
-        Expected sizes of the clusters. "start" are those of the start partition, "estimated" those
-        of training, looked at ten times, "uniform" are equal sizes. An array holds shares that sum
-        to 1, first that of cluster 0.
+        Expected sizes of the clusters. "start" are those of the start partition, "estimated" are
+        those that training finds, updated ten times, "uniform" are equal sizes. An array holds
+        shares that sum to 1; the first one is for cluster 0.
 
     n_neighbors : int, default=5
         Number of nearest neighbours of a sample. For vectors, and for images if nothing is
-        augmented, half of the views of a sample are views of one of them.
+        augmented, half of the views of a sample are views of one of its neighbours.
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
         hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
     max_pixels : int or None, default=1024
-        The network sees at most so many pixels of an image (height times width). Larger images are
-        averaged over areas, with the same proportions. None keeps all pixels.
+        The network sees at most this number of pixels of an image (height times width). Larger
+        images are averaged over areas, with the same proportions. None keeps all pixels.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
-        How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
-        columns have very different ranges, else "global": one factor for all columns.
+        How the estimator scales the samples. The scale is fixed in fit. "auto" is "standard" for
+        vectors whose columns have very different ranges, else "global": one factor for all columns.
 
     augmentation : {"auto", "affine", "crop", "photo", "masking", "swap", "adversarial"}, \
             callable or None, default="auto"
@@ -158,14 +158,14 @@ class DCCS(BaseDeepClusterer):
         for vectors.
 
     n_components : "auto" or int, default="auto"
-        Number of features that the encoder learns. They are the style, beside the `n_clusters`
-        columns of the category. "auto" is 50, but no more than the number of features of X, or
-        `n_clusters` for bags of words, and at least 10.
+        Number of features that the encoder learns. They are the style, and the embedding also has
+        `n_clusters` columns for the category. "auto" is 50, but no more than the number of features
+        of X, or `n_clusters` for bags of words, and at least 10.
 
     architecture : {"auto", "mlp", "conv", "resnet"}, tuple or callable, default="auto"
         The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv"
-        and "resnet" are the paper's, for 28 x 28 and for more pixels; "resnet" needs a GPU. "auto"
-        is "conv" for images, else "mlp".
+        and "resnet" are the networks of the paper, for 28 x 28 and for more pixels; "resnet" needs
+        a GPU. "auto" is "conv" for images, else "mlp".
 
     hidden_units : "auto" or tuple of int, default="auto"
         Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is
@@ -177,8 +177,8 @@ class DCCS(BaseDeepClusterer):
 
     init : {"auto", "graph", "k-means", "spectral", "samples"} or None, default="auto"
         The partition that training starts from. "auto" is "samples" for tables and embeddings,
-        "spectral" for other vectors, "graph" for images and bags of words. None, the paper's,
-        starts from random weights without a partition and without pretraining.
+        "spectral" for other vectors, "graph" for images and bags of words. None starts from random
+        weights, without a partition and without pretraining, as in the paper.
 
     n_init : "auto" or int, default="auto"
         Number of starts from new random weights. The best one, chosen without labels, is
@@ -186,13 +186,13 @@ class DCCS(BaseDeepClusterer):
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of pretraining. "auto" is enough epochs for about 600 batches, for tables and
-        embeddings 300, for bags of words 1200. A quarter as many epochs follow, in which the
-        encoder learns the start partition, or as many if `init` is "samples".
+        embeddings 300, for bags of words 1200. Then the encoder learns the start partition for a
+        quarter of this number of epochs, or for the full number if `init` is "samples".
 
     max_epochs : "auto" or int, default="auto"
-        Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
-        for about 400 updates of the encoder, of ``n_critic + 1`` batches each; for tables,
-        embeddings and bags of words 100.
+        Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
+        enough epochs for about 400 updates of the encoder, of ``n_critic + 1`` batches each; for
+        tables, embeddings and bags of words 100.
 
     batch_size : int, default=128
         Number of samples in a batch, at least 2.
@@ -218,7 +218,7 @@ class DCCS(BaseDeepClusterer):
         between the processes that a launcher started, see :doc:`/large_data`.
 
     n_jobs : int, default=None
-        Number of CPU threads of the fit and of each answer. None is 1, unless a
+        Number of CPU threads for fit, predict and the other methods. None is 1, unless a
         ``joblib.parallel_config`` says otherwise; -1 is one for each core.
 
     memory : str, path-like or joblib.Memory, default=None
@@ -226,8 +226,8 @@ class DCCS(BaseDeepClusterer):
         `random_state` takes its network from there.
 
     checkpoint : str or path-like, default=None
-        Folder for the state of an unfinished fit. The same fit, started again, resumes there.
-        It needs an int `random_state` and safetensors.
+        Folder for the state of an unfinished fit. If you start the same fit again, it resumes
+        there. It needs an int `random_state` and safetensors.
 
     callbacks : list of skorch callbacks, default=None
         Called during training with the :class:`skorch.NeuralNet` of the phase. A callback that
@@ -256,16 +256,15 @@ class DCCS(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        What the fit did: every parameter with "auto" resolved, and the kind, number and shape
-        of the samples.
+        The settings of the fit: every parameter with "auto" resolved, and the kind, number and
+        shape of the samples.
 
     history_ : list of dict
-        One row for each epoch of the start that was kept and of the last phase: "phase",
-        "epoch", the mean of each weighted loss, "label_change" (share of the labels) and
-        "cluster_sizes" (numbered as in ``labels_``). The last two are nan and None in an epoch
-        that does not check the labels. "collapsed" is there if a collapse
-        ended training, "taken_back" if fit took the last phase back.
-        ``pandas.DataFrame(history_)`` is a table.
+        One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",
+        the mean of each weighted loss, "label_change" (share of the labels) and "cluster_sizes"
+        (numbered as in ``labels_``). In an epoch that does not check the labels, "label_change" is
+        nan and "cluster_sizes" is None. A row has "collapsed" if a collapse ended training, and
+        "taken_back" if fit undid the last phase. ``pandas.DataFrame(history_)`` is a table.
         "wasserstein" (the critic's estimate of the distance from the prior) and
         "wasserstein_change" are there if the labels were checked. Divided by `balance_weight`,
         "confidence" is the mean entropy of a category, in nats.
@@ -287,41 +286,43 @@ class DCCS(BaseDeepClusterer):
 
     See Also
     --------
-    DualAESpectral : Pretrains in the same way, then clusters by the neighbour graph.
+    DualAESpectral : It pretrains in the same way, then uses the neighbour graph.
 
     Notes
     -----
     ``DCCS(n_clusters, **DCCS.PAPER)`` is the paper's method for gray images of 28 x 28 pixels
-    scaled to [-1, 1], with the authors' 3000 epochs; set ``max_epochs`` to the time that you have.
-    The paper's beta_MI is `information_weight` (5 for a decoder), beta_Adv is `adversarial_weight`,
-    beta_Aug is `augmentation_weight` and lambda is `gradient_penalty`. The rows of its table 5:
-    without MI is ``mutual_information=None``, without Aug is ``augmentation_weight=0``. As in the
-    authors' code, the mutual information is averaged over both kinds of pairs, which is half of
-    equation 6, and a false pair takes its embedding from the neighbour in the batch, so that no
-    sample is paired with itself.
+    scaled to [-1, 1], with the authors' 3000 epochs; set ``max_epochs`` to fit the time that you
+    have. The paper's beta_MI is `information_weight` (5 for a decoder), beta_Adv is
+    `adversarial_weight`, beta_Aug is `augmentation_weight` and lambda is `gradient_penalty`. The
+    rows of its table 5: without MI is ``mutual_information=None``, without Aug is
+    ``augmentation_weight=0``. As in the authors' code, the mutual information is averaged over both
+    kinds of pairs, which is half of equation 6, and a false pair takes its embedding from the next
+    sample in the batch, so that no sample is paired with itself.
 
-    These parts differ from the paper because they measured better in the time of a laptop: the
-    pretraining, the partition that the categories start from, styles that are directions with the
-    most likely length under the prior (all three with `init`), and the balance term.
+    These parts differ from the paper because they gave better results in the time that a laptop
+    allows: the pretraining, the partition that the categories start from, styles that are
+    directions with the most likely length under the prior (all three with `init`), and the balance
+    term.
 
-    ``transform`` gives category and style side by side. With ``Z = transform(X)`` the category is
+    ``transform`` returns category and style in one array. With ``Z = transform(X)`` the category is
     ``Z[:, :n_clusters]``, equal to predict_proba if no cluster is empty; the other columns are the
     style. The discriminator sees the features of the encoder's last map but one, or the sample
     itself if there is no such map. A decoder is always trained, for inverse_transform.
 
-    score is minus the critic's estimate of the Wasserstein distance from the prior, minus the
-    weighted entropy of the category; mutual information and views need other samples. The critic of
-    another fit has another scale: to choose parameters, give GridSearchCV a ``scoring``.
+    ``score`` is minus the critic's estimate of the Wasserstein distance from the prior, minus the
+    weighted entropy of the category. It leaves out mutual information and views, which need other
+    samples. The critic of another fit has another scale: to choose parameters, give GridSearchCV a
+    ``scoring``.
 
     The paper's prior of equally likely categories makes clusters of similar size; by default the
-    prior has the sizes of the start partition. In the clustering phase Adam has the betas
-    (0.5, 0.9), and `tol` also waits until the Wasserstein distance changes by less than .05.
+    prior has the sizes of the start partition. In the clustering phase Adam has the betas (0.5,
+    0.9), and `tol` ends it only if the Wasserstein distance also changes by less than .05.
 
     A cluster that is empty after training, or becomes empty during it, gives a
     :class:`~sklearn.exceptions.ConvergenceWarning`. Training that diverges raises
     :class:`FloatingPointError`. Ctrl-C ends the fit and leaves a fitted estimator, with the state
-    of the last finished epoch. Torch's global random generator is touched only for networks or
-    your own functions; without them, fits in threads repeat too.
+    of the last finished epoch. Fit uses torch's global random generator only if you pass your own
+    networks or functions. If you do not, fits in threads repeat too.
 
     References
     ----------
@@ -493,7 +494,7 @@ class DCCS(BaseDeepClusterer):
     def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
         images, words = data.kind == "images", data.kind == "bag of words"
         epochs = partial(data.epochs, batch_size=int(given["batch_size"]), shortest=3)
-        # batches that an update of the encoder takes
+        # batches for one update of the encoder
         turn = 1 + (int(given["n_critic"]) if given["adversarial_weight"] else 0)
         few = starts_from_samples(data, given) or words
         shared = super().defaults(data, given)
@@ -531,7 +532,7 @@ class DCCS(BaseDeepClusterer):
         _refuse_preprocessing(plan, own and isinstance(encoder, FeatureEncoder))
         _check_critic_units(plan)
         if own and plan.init is None:
-            # even categories to begin with: training is to decide them, not chance
+            # nearly equal categories at the start: training must decide them, not chance
             last = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
             with torch.no_grad():
                 last.weight[: plan.n_clusters] *= _EVEN
@@ -586,7 +587,7 @@ class DCCS(BaseDeepClusterer):
         count = max(int(plan.n_neighbors), _FAR)
         distances, index = input_neighbors(rows, plan.data.kind, count, random_state)
         constants = {}
-        # no more than a cluster of even size has
+        # no more neighbours than there are in a cluster of average size
         n_neighbors = min(int(plan.n_neighbors), len(rows) // plan.n_clusters - 1)
         if n_neighbors:
             constants["partners"] = index[:, :n_neighbors]
@@ -602,7 +603,7 @@ class DCCS(BaseDeepClusterer):
 
     @staticmethod
     def find_centers(model: FittedModel, X: Any, labels: np.ndarray) -> np.ndarray:
-        # mean embeddings of the clusters; of all samples for an empty one
+        # mean embeddings of the clusters; an empty cluster gets the mean of all samples
         sums = np.zeros((model.plan.n_clusters, DCCS.encoder_width(model.plan)))
         for where, _, z, _ in model.stream(X):
             np.add.at(sums, labels[where], z.cpu().numpy())
@@ -617,7 +618,7 @@ class DCCS(BaseDeepClusterer):
 
 
 def _tell_apart(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
-    """The style of a view tells which sample it shows."""
+    """The style of a view must show which sample it comes from."""
     return _pretraining_losses(module, batch)[0]
 
 
@@ -626,8 +627,9 @@ def _pretraining_losses(
 ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
     """Losses of two views, and the logits of their categories.
 
-    Texts are reconstructed from half of their words. Two views of a text keep it apart from all
-    others, which spreads a large topic over the whole embedding, and k-means then cuts it.
+    Texts are reconstructed from half of their words. Comparing two views of a text would move it
+    away from all others. This spreads a large topic over the whole embedding, and k-means then cuts
+    the topic.
     """
     _, logits, style = module.encode(batch.augment(batch.x))
     _, other_logits, other_style = _encode_view(module, batch)
@@ -654,7 +656,7 @@ def _start(run: Run) -> dict[str, Tensor]:
 
 
 def _imitate(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
-    """The losses of pretraining, and the category of each view is that of the start partition."""
+    """The losses of pretraining, and the cross-entropy of each view with the start partition."""
     losses, views = _pretraining_losses(module, batch)
     p = batch.targets["p"]
     errors = [-(p * logits.log_softmax(dim=1)).sum(dim=1).mean() for logits in views]
@@ -684,7 +686,7 @@ def _adversarial_phase(plan: Plan) -> Phase:
         refresh_every=max(1, math.ceil(plan.max_epochs / _LOOKS)),
         stop=_settled,
         whole_batches=True,
-        # from nothing, categories come and go; one category cannot collapse
+        # from random weights, categories appear and vanish at first, and this is no collapse
         guarded=plan.init is not None,
     )
 
@@ -709,7 +711,7 @@ def _criticise(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
 def _represent(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
     """Equation 12: mutual information, invariance of the category, and the critic's score."""
     plan, losses = batch.plan, {}
-    # the view first, so that the running statistics end with the samples as they are
+    # the view comes first, so that the running statistics are last updated by the clean samples
     view = _encode_view(module, batch) if plan.augmentation_weight else None
     features, logits, style = module.encode(batch.x)
     q = logits.softmax(dim=1)
@@ -718,8 +720,8 @@ def _represent(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
         with torch.autocast(z.device.type, enabled=False):
             losses["adversarial"] = -plan.adversarial_weight * module.critic(z).mean()
     if module.discriminator is not None and plan.information_weight:
-        # equation 6, halved as in the authors' code; batches are shuffled, so the neighbour in
-        # the batch is drawn at random, and is never the sample itself
+        # equation 6, halved as in the authors' code; batches are shuffled, so the next
+        # sample in the batch is drawn at random, and is never the sample itself
         pairs = [torch.cat([features, other], dim=1) for other in (z, z.roll(1, dims=0))]
         joint, product = module.discriminator(torch.cat(pairs)).float().chunk(2)
         information = 0.5 * jensen_shannon_loss(joint, product).mean()
@@ -736,14 +738,14 @@ def _represent(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
 
 
 def _reconstruct(plan: Plan, module: CategoryStyleNetwork, z: Tensor, x: Tensor) -> Tensor:
-    """What the decoder learns from; the encoder only where that is its mutual information."""
+    """The decoder's loss. The encoder learns from it only if mutual_information is "decoder"."""
     informs = plan.mutual_information == "decoder" and plan.information_weight > 0
     error = reconstruction_error(module.decoder(z if informs else z.detach()), x).mean()
     return plan.information_weight * error if informs else error
 
 
 def _encode_view(module: CategoryStyleNetwork, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Features, logits and styles of a view of each sample, half of the time of a neighbour."""
+    """Features, logits and styles of a view of each sample, or half of the time of a neighbour."""
     x, generator = batch.x, batch.generator
     if "partners" in batch.targets:
         shape = (len(x), *[1] * (x.ndim - 1))
@@ -756,7 +758,7 @@ def _encode_view(module: CategoryStyleNetwork, batch: Batch) -> tuple[Tensor, Te
 
 
 def _draw_prior(module: CategoryStyleNetwork, run: Run, n: int) -> Tensor:
-    """Embeddings from the prior: a category, and a Gaussian style."""
+    """Draw embeddings from the prior: a category, and a Gaussian style."""
     prior, generator = module.prior, run.generator
     width = DCCS.encoder_width(run.plan) - len(prior)
     drawn = torch.multinomial(prior, n, replacement=True, generator=generator)
@@ -784,12 +786,12 @@ def _look(run: Run) -> dict[str, Tensor]:
 
 
 def _settled(run: Run) -> bool:
-    """Neither labels nor the distance from the prior change any more."""
+    """Whether the labels and the distance from the prior no longer change."""
     steady = abs(run.measures["wasserstein_change"]) < _STEADY
     return labels_stable(run) and (steady or not run.plan.adversarial_weight)
 
 
-# ---------------------------------------------------------------- what the parameters stand for
+# ---------------------------------------------------------------- what the parameters mean
 
 
 def _first_prior(plan: Plan) -> Tensor:
@@ -829,7 +831,7 @@ def _check_critic_units(plan: Plan) -> None:
 
 
 def _feature_width(encoder: nn.Module, shape: tuple[int, ...]) -> int:
-    """Numbers a sample that the discriminator sees of it."""
+    """How many numbers the discriminator sees for each sample."""
     if not isinstance(encoder, FeatureEncoder):
         return math.prod(shape)
     features = copy.deepcopy(encoder.features).eval()
@@ -843,7 +845,7 @@ def _adversarial_step(
 ) -> Tensor:
     """The step of given lengths that changes the category most (Hu et al. 2017, section 3.3)."""
     training = module.encoder.training
-    module.encoder.eval()  # statistics of the batch are not to change, nor to be learned from
+    module.encoder.eval()  # this pass must not use or change the statistics of the batch
     drawn = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     direction = normalize(drawn.flatten(1), dim=1).view_as(x).requires_grad_()
     with torch.no_grad():

@@ -32,13 +32,13 @@ class DCEC(BaseDeepClusterer):
     """Use this for texts as tf-idf, and for tables whose clusters are not round.
 
     An autoencoder embeds the samples. A start partition of the embedding gives the cluster centers.
-    Then network and centers are trained together: one loss draws samples to their centers, and the
-    reconstruction keeps the embedding close to the data.
+    Then the network and the centers are trained together: one loss draws samples to their centers,
+    and the reconstruction loss keeps the embedding close to the data.
 
     Start with the parameters that describe your data: `image_shape` if flat rows hold images, and
     `augmentation` if rotated or sheared images belong to another cluster, or if you know changes
-    that leave a vector in its cluster. If results differ between values of `random_state`, raise
-    `n_init`. To save time, lower `pretrain_epochs` and `max_epochs`. `gamma` comes last.
+    that do not change the cluster of a vector. If results differ between values of `random_state`,
+    raise `n_init`. To save time, lower `pretrain_epochs` and `max_epochs`. Change `gamma` last.
 
     Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
@@ -52,24 +52,24 @@ class DCEC(BaseDeepClusterer):
         are scaled to unit variance the reconstruction loss is about 10 times larger.
 
     reconstruction_weight : float, default=1.0
-        Weight of the reconstruction loss. It applies in the clustering phase only. 0 gives DEC,
-        whose decoder stays as pretraining left it.
+        Weight of the reconstruction loss. It applies in the clustering phase only. 0 gives DEC: its
+        decoder does not change after pretraining.
 
     update_interval : int, default=1
-        Epochs between two updates of the target. Each update also checks `tol`. Images keep
-        a target for at least 32 batches, unless `init` is "k-means".
+        Epochs between two updates of the target. Each update also checks `tol`. For images, a
+        target is kept for at least 32 batches, unless `init` is "k-means".
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
         hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
     max_pixels : int or None, default=1024
-        The network sees at most so many pixels of an image (height times width). Larger images are
-        averaged over areas, with the same proportions. None keeps all pixels.
+        The network sees at most this number of pixels of an image (height times width). Larger
+        images are averaged over areas, with the same proportions. None keeps all pixels.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
-        How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
-        columns have very different ranges, else "global": one factor for all columns.
+        How the estimator scales the samples. The scale is fixed in fit. "auto" is "standard" for
+        vectors whose columns have very different ranges, else "global": one factor for all columns.
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster of a sample. "auto" is "affine" for
@@ -80,8 +80,9 @@ class DCEC(BaseDeepClusterer):
         words the larger of 10 and `n_clusters`.
 
     architecture : {"auto", "mlp", "conv"}, tuple or callable, default="auto"
-        The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv"
-        is the paper's. "auto" is "mlp", but "conv" if the network sees more than 32 x 32 pixels.
+        The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv" is
+        the network of the paper. "auto" is "mlp", but "conv" if the network sees more than 32 x 32
+        pixels.
 
     hidden_units : "auto" or tuple of int, default="auto"
         Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is
@@ -90,20 +91,20 @@ class DCEC(BaseDeepClusterer):
     init : {"auto", "overclustered", "graph", "k-means", "spectral", "samples"}, default="auto"
         The partition that training starts from. "auto" is "samples" for tables and embeddings,
         "graph" for images and bags of words, else "overclustered". "spectral" is for curves and
-        sheets; "k-means" is the paper's.
+        sheets; "k-means" is the start of the paper.
 
     n_init : "auto" or int, default="auto"
         Number of starts from new random weights. The best one, chosen without labels, is
         trained to the end. "auto" is 2, but 1 if `init` is "samples".
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for images
-        700, for tables and embeddings 600. If `init` is "samples", as many epochs follow, in which
-        the network learns the start partition.
+        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for images 700, for
+        tables and embeddings 600. If `init` is "samples", the same number of epochs follows, in
+        which the network learns the start partition.
 
     max_epochs : "auto" or int, default="auto"
-        Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
-        for about 1000 batches, for tables and embeddings 300.
+        Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
+        enough epochs for about 1000 batches, for tables and embeddings 300.
 
     batch_size : int, default=256
         Number of samples in a batch, at least 2.
@@ -128,7 +129,7 @@ class DCEC(BaseDeepClusterer):
         between the processes that a launcher started, see :doc:`/large_data`.
 
     n_jobs : int, default=None
-        Number of CPU threads of the fit and of each answer. None is 1, unless a
+        Number of CPU threads for fit, predict and the other methods. None is 1, unless a
         ``joblib.parallel_config`` says otherwise; -1 is one for each core.
 
     memory : str, path-like or joblib.Memory, default=None
@@ -136,8 +137,8 @@ class DCEC(BaseDeepClusterer):
         `random_state` takes its network from there.
 
     checkpoint : str or path-like, default=None
-        Folder for the state of an unfinished fit. The same fit, started again, resumes there.
-        It needs an int `random_state` and safetensors.
+        Folder for the state of an unfinished fit. If you start the same fit again, it resumes
+        there. It needs an int `random_state` and safetensors.
 
     callbacks : list of skorch callbacks, default=None
         Called during training with the :class:`skorch.NeuralNet` of the phase. A callback that
@@ -166,16 +167,15 @@ class DCEC(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        What the fit did: every parameter with "auto" resolved, and the kind, number and shape
-        of the samples.
+        The settings of the fit: every parameter with "auto" resolved, and the kind, number and
+        shape of the samples.
 
     history_ : list of dict
-        One row for each epoch of the start that was kept and of the last phase: "phase",
-        "epoch", the mean of each weighted loss, "label_change" (share of the labels) and
-        "cluster_sizes" (numbered as in ``labels_``). The last two are nan and None in an epoch
-        that does not check the labels. "collapsed" is there if a collapse
-        ended training, "taken_back" if fit took the last phase back.
-        ``pandas.DataFrame(history_)`` is a table.
+        One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",
+        the mean of each weighted loss, "label_change" (share of the labels) and "cluster_sizes"
+        (numbered as in ``labels_``). In an epoch that does not check the labels, "label_change" is
+        nan and "cluster_sizes" is None. A row has "collapsed" if a collapse ended training, and
+        "taken_back" if fit undid the last phase. ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
         Number of rows of ``history_``, which counts the epochs of all phases.
@@ -199,14 +199,14 @@ class DCEC(BaseDeepClusterer):
 
     Notes
     -----
-    At the defaults, the autoencoder of images also learns to tell the two views of an image from
-    those of other images (a contrastive loss), which the paper does not have. ``init="k-means"`` or
-    ``augmentation=None`` leaves this out.
+    By default, the autoencoder for images also learns to tell the two views of an image from the
+    views of other images (a contrastive loss). The paper does not have this loss.
+    ``init="k-means"`` or ``augmentation=None`` removes it.
 
     The paper's own protocol is ``DCEC(n_clusters, **DCEC.PAPER)`` on images with pixels in [0, 1].
     The other rows of the paper's tables [1]_ change a few of these parameters: CAE + k-means adds
     ``max_epochs=0``, DEC-conv adds ``reconstruction_weight=0, gamma=1``, IDEC adds
-    ``architecture="mlp", hidden_units=(500, 500, 2000)``, and DEC adds both of the latter.
+    ``architecture="mlp", hidden_units=(500, 500, 2000)``, and DEC adds what DEC-conv and IDEC add.
     ``augmentation="affine"`` is the idea of DEC-DA [2]_.
 
     Where the paper and its authors' code differ, this class follows the code: the reconstruction
@@ -218,8 +218,8 @@ class DCEC(BaseDeepClusterer):
     A cluster that is empty after training, or becomes empty during it, gives a
     :class:`~sklearn.exceptions.ConvergenceWarning`. Training that diverges raises
     :class:`FloatingPointError`. Ctrl-C ends the fit and leaves a fitted estimator, with the state
-    of the last finished epoch. Torch's global random generator is touched only for networks or
-    your own functions; without them, fits in threads repeat too.
+    of the last finished epoch. Fit uses torch's global random generator only if you pass your own
+    networks or functions. If you do not, fits in threads repeat too.
 
     References
     ----------

@@ -43,19 +43,21 @@ from .nn import ClusteringAutoencoder, DissimilarityMixture
 
 # batches of the "auto" budget; measured on USPS and the MNIST test set, doc/benchmarks
 _CLUSTER_UPDATES = 600
-_VIEW_CLUSTER_UPDATES = 1800  # after a pretraining with views, which moves less far by itself
-# alpha times the median gap between the two smallest dissimilarities of a sample. Near one-hot, as
-# the authors' alpha: at 10, samples between two clusters drew the embeddings of both together
+# after a pretraining with views, which is shorter and leaves the embedding further from clusters
+_VIEW_CLUSTER_UPDATES = 1800
+# alpha times the median gap between the two smallest dissimilarities of a sample. Responsibilities
+# are nearly one-hot, as with the authors' alpha: at 10, samples between two clusters drew the
+# embeddings of both together
 _SHARPNESS = 1000.0
-# of a network's learning rate: Adam begins anew in every call of partial_fit, with full steps
+# share of a network's learning rate in partial_fit: Adam starts again in each call, at full steps
 _ONLINE_RATE = 0.1
-# of the learning rate, on a fixed embedding: a center goes further than a weight of a network
+# factor of the learning rate on a fixed embedding: a center moves further than a network's weight
 _MIXTURE_RATE = 10.0
-# of the covariances of clusters, in units of their mean variance, while the encoder trains:
+# share of their mean variance that is added to the covariances while the encoder trains:
 # augmented samples scatter in directions where clean ones do not
 _SHRINKAGE = 1.0
 _RECONSTRUCTIONS = ("prototype_weight", "reconstruction_weight")
-# the others see angles, shares or signs, which subtracting a mean would change
+# the others measure angles, shares or signs: subtracting a mean would change these
 _TRANSLATION_INVARIANT = {"euclidean", "sqeuclidean", "manhattan", "minkowski"} | {
     "chebyshev",
     "mahalanobis",
@@ -73,8 +75,8 @@ class DMAE(BaseDeepClusterer):
     Start with the parameters that describe your data: `dissimilarity`, with ``architecture=None``
     for a few columns. With a network, these are `image_shape` if flat rows hold images, and
     `augmentation` if rotated or sheared images belong to another cluster. If results differ between
-    values of `random_state`, raise `n_init`. Lower `alpha` to see doubt in predict_proba. The
-    weights come last.
+    values of `random_state`, raise `n_init`. Lower `alpha` to get less certain probabilities from
+    predict_proba. Change the weights last.
 
     Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
@@ -97,16 +99,16 @@ class DMAE(BaseDeepClusterer):
         normalizers "abs_sum" (the default), "softmax_abs" and "identity" refuse negative samples.
 
     alpha : "auto" or float, default="auto"
-        Inverse temperature of the responsibilities, positive. "auto" is 1000 divided by the
-        median gap between the two smallest dissimilarities of a sample to the first centers:
-        responsibilities are nearly 0 or 1. A smaller value shows doubt in predict_proba.
+        Inverse temperature of the responsibilities, positive. "auto" is 1000 divided by the median
+        gap between the two smallest dissimilarities of a sample to the first centers:
+        responsibilities are nearly 0 or 1. A smaller value gives less certain probabilities in
+        predict_proba.
 
     objective : {"expected", "nll", "paper"}, default="expected"
-        "expected" is minus the expected complete log-likelihood (equation 8), with
-        responsibilities from an E-step on all samples once per epoch. "nll" is minus the
-        log-likelihood. "paper" is equation 12, the dissimilarity to averaged parameters. It
-        bounds equation 8 on the wrong side and is zero for a sample anywhere between centers.
-        Each is divided by alpha.
+        "expected" is minus the expected complete log-likelihood (equation 8), with responsibilities
+        from an E-step on all samples once per epoch. "nll" is minus the log-likelihood. "paper" is
+        equation 12, the dissimilarity to averaged parameters. It bounds equation 8 in the wrong
+        direction, and it is zero for any sample between centers. All three are divided by alpha.
 
     clustering_weight : float, default=1.0
         Weight of the objective. Its unit is the median dissimilarity to the nearest center at
@@ -128,12 +130,12 @@ class DMAE(BaseDeepClusterer):
         hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
     max_pixels : int or None, default=1024
-        The network sees at most so many pixels of an image (height times width). Larger images are
-        averaged over areas, with the same proportions. None keeps all pixels.
+        The network sees at most this number of pixels of an image (height times width). Larger
+        images are averaged over areas, with the same proportions. None keeps all pixels.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
-        How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
-        columns have very different ranges, else "global": one factor for all columns.
+        How the estimator scales the samples. The scale is fixed in fit. "auto" is "standard" for
+        vectors whose columns have very different ranges, else "global": one factor for all columns.
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster of a sample. "auto" is "affine" for
@@ -144,9 +146,9 @@ class DMAE(BaseDeepClusterer):
         words the larger of 10 and `n_clusters`.
 
     architecture : {"auto", "mlp", "conv"}, tuple, callable or None, default="auto"
-        The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "auto"
-        is "mlp", but "conv" if the network sees more than 32 x 32 pixels. None trains no network,
-        which "toroidal" and "itakura_saito" need: the embedding is the scaled samples.
+        The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "auto" is
+        "mlp", but "conv" if the network sees more than 32 x 32 pixels. None trains no network: the
+        embedding is the scaled samples. "toroidal" and "itakura_saito" need None.
 
     hidden_units : "auto" or tuple of int, default="auto"
         Widths of the hidden layers of the "mlp" encoder; the decoder mirrors them. "auto" is
@@ -163,28 +165,28 @@ class DMAE(BaseDeepClusterer):
         trained to the end. "auto" is 2, but 1 if `init` is "samples".
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for images
-        700, for tables and embeddings 600. If `init` is "samples", as many epochs follow, in which
-        the network learns the start partition.
+        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for images 700, for
+        tables and embeddings 600. If `init` is "samples", the same number of epochs follows, in
+        which the network learns the start partition.
 
     pretrain_target : transformer, default=None
-        Pretrain the encoder to reproduce the features of this transformer, not to reconstruct;
-        the decoder is trained afterwards. The paper's networks for moons and circles take
-        ``RBFSampler(gamma, n_components=n_components)`` of scikit-learn. It is cloned, gets all
-        scaled samples as one array and needs `fit_transform`. If its `random_state` is None, a
-        seed is drawn from the `random_state` of the estimator.
+        Pretraining trains the encoder to reproduce the features of this transformer, not to
+        reconstruct the samples. The decoder is trained afterwards. The paper's networks for moons
+        and circles take ``RBFSampler(gamma, n_components=n_components)`` of scikit-learn. It is
+        cloned, gets all scaled samples as one array and needs `fit_transform`. If its
+        `random_state` is None, a seed is drawn from the `random_state` of the estimator.
 
     max_epochs : "auto" or int, default="auto"
-        Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
-        for about 600 batches, for images 1800, for tables and embeddings 300.
+        Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
+        enough epochs for about 600 batches, for images 1800, for tables and embeddings 300.
 
     batch_size : int, default=256
         Number of samples in a batch, at least 2.
 
     learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam. "auto" is 3e-3, for a network on bags of words 1e-3. The rate
-        is 10 times higher if only the mixture is trained; in partial_fit, a network is trained
-        with a tenth.
+        Peak learning rate of Adam. "auto" is 3e-3, for a network on bags of words 1e-3. The rate is
+        10 times higher if only the mixture is trained. In partial_fit, the rate for a network is 10
+        times lower.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
         "annealed" lets the learning rate rise and fall within a phase, "constant" keeps the
@@ -203,7 +205,7 @@ class DMAE(BaseDeepClusterer):
         between the processes that a launcher started, see :doc:`/large_data`.
 
     n_jobs : int, default=None
-        Number of CPU threads of the fit and of each answer. None is 1, unless a
+        Number of CPU threads for fit, predict and the other methods. None is 1, unless a
         ``joblib.parallel_config`` says otherwise; -1 is one for each core.
 
     memory : str, path-like or joblib.Memory, default=None
@@ -211,8 +213,8 @@ class DMAE(BaseDeepClusterer):
         `random_state` takes its network from there.
 
     checkpoint : str or path-like, default=None
-        Folder for the state of an unfinished fit. The same fit, started again, resumes there.
-        It needs an int `random_state` and safetensors.
+        Folder for the state of an unfinished fit. If you start the same fit again, it resumes
+        there. It needs an int `random_state` and safetensors.
 
     callbacks : list of skorch callbacks, default=None
         Called during training with the :class:`skorch.NeuralNet` of the phase. A callback that
@@ -240,9 +242,9 @@ class DMAE(BaseDeepClusterer):
         Mixing weights, which sum to one.
 
     precisions_ : ndarray of shape (n_clusters, n_components, n_components)
-        Precisions of the components in the embedding, where the dissimilarity is
-        "mahalanobis". Their determinant is 1 without ``log_determinant``. While an encoder is
-        trained they stay those of the start partition.
+        Precisions of the components in the embedding, if the dissimilarity is "mahalanobis". Their
+        determinant is 1 without ``log_determinant``. If an encoder is trained too, the precisions
+        do not change after the start partition.
 
     alpha_ : float
         Inverse temperature.
@@ -252,16 +254,15 @@ class DMAE(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        What the fit did: every parameter with "auto" resolved, and the kind, number and shape
-        of the samples.
+        The settings of the fit: every parameter with "auto" resolved, and the kind, number and
+        shape of the samples.
 
     history_ : list of dict
-        One row for each epoch of the start that was kept and of the last phase: "phase",
-        "epoch", the mean of each weighted loss, "label_change" (share of the labels) and
-        "cluster_sizes" (numbered as in ``labels_``). The last two are nan and None in an epoch
-        that does not check the labels. "collapsed" is there if a collapse
-        ended training, "taken_back" if fit took the last phase back.
-        ``pandas.DataFrame(history_)`` is a table.
+        One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",
+        the mean of each weighted loss, "label_change" (share of the labels) and "cluster_sizes"
+        (numbered as in ``labels_``). In an epoch that does not check the labels, "label_change" is
+        nan and "cluster_sizes" is None. A row has "collapsed" if a collapse ended training, and
+        "taken_back" if fit undid the last phase. ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
         Number of rows of ``history_``, which counts the epochs of all phases.
@@ -281,8 +282,8 @@ class DMAE(BaseDeepClusterer):
     See Also
     --------
     DCEC : The same autoencoder, with round clusters and a sharpened target.
-    sklearn.mixture.GaussianMixture : EM for Gaussians. Without a network it is faster, and better
-        on correlated columns.
+    sklearn.mixture.GaussianMixture : EM for Gaussians. It is faster than DMAE without a network,
+        and better on correlated columns.
 
     Notes
     -----
@@ -297,16 +298,16 @@ class DMAE(BaseDeepClusterer):
 
     Without a network, ``scaling="auto"`` does not subtract the mean if the dissimilarity measures
     angles, shares or signs, and does not scale at all if it is a callable. The centers of
-    "toroidal" lie within one period; it begins at the multiple of half a period at or below the
-    least sample.
+    "toroidal" lie within one period; this period begins at the largest multiple of half a period
+    that is not above the smallest sample.
 
     Scores of two dissimilarities are not comparable: a grid search over them needs ``scoring``.
 
     A cluster that is empty after training, or becomes empty during it, gives a
     :class:`~sklearn.exceptions.ConvergenceWarning`. Training that diverges raises
     :class:`FloatingPointError`. Ctrl-C ends the fit and leaves a fitted estimator, with the state
-    of the last finished epoch. Torch's global random generator is touched only for networks or
-    your own functions; without them, fits in threads repeat too.
+    of the last finished epoch. Fit uses torch's global random generator only if you pass your own
+    networks or functions. If you do not, fits in threads repeat too.
 
     References
     ----------
@@ -468,7 +469,7 @@ class DMAE(BaseDeepClusterer):
 
     @staticmethod
     def encoder_width(plan: Plan) -> int:
-        # without a network the embedding is the samples, whatever n_components says
+        # without a network the embedding is the samples, and n_components is not used
         return int(plan.data.n_features if plan.architecture is None else plan.n_components)
 
     @staticmethod
@@ -515,7 +516,7 @@ class DMAE(BaseDeepClusterer):
 
     @staticmethod
     def finish(run: Run) -> None:
-        # bring centers that training left a turn away to where the samples are
+        # training may leave a center whole periods away from the samples
         if run.plan.dissimilarity == "toroidal":
             mixture: DissimilarityMixture = run.module.assign
             period = mixture.dissimilarity.params["period"]
@@ -558,7 +559,7 @@ class DMAE(BaseDeepClusterer):
         return values.detach().cpu().numpy().astype(self.cluster_centers_.dtype)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Go through a batch of samples once, or fit it where nothing is fitted yet.
+        """Train on a batch of samples once, or fit it if the estimator is not fitted yet.
 
         A call that fails, or that Ctrl-C ends, leaves the estimator as it was.
 
@@ -566,9 +567,9 @@ class DMAE(BaseDeepClusterer):
         ----------
         X : {array-like, sparse matrix, tensor} of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
-            At least 2 samples. The first call does all that fit does and fixes the scaling:
-            its batch should hold some samples of every cluster. The later calls take one small step
-            for each `batch_size` samples, so that clusters which move are followed with a delay.
+            At least 2 samples. The first call does all that fit does and fixes the scaling, so its
+            batch should hold some samples of every cluster. Each later call takes one small step
+            for each `batch_size` samples, so it follows moving clusters with a delay.
         y : Ignored
             Present for API consistency.
 
@@ -580,7 +581,7 @@ class DMAE(BaseDeepClusterer):
         Raises
         ------
         ValueError
-            If `X` is invalid or differs from the batches before.
+            If `X` is invalid, or its features differ from those of the earlier batches.
         FloatingPointError
             If training diverges.
         """
@@ -591,7 +592,7 @@ class DMAE(BaseDeepClusterer):
 
 
 def _online(plan: Plan, module: Any) -> tuple[Phase, ...]:
-    """One epoch in small steps, from where the module is."""
+    """One epoch in small steps, from the current state of the module."""
     (last,) = DMAE.resumed_phases(plan, module)
     rate = last.learning_rate * (_ONLINE_RATE if _trains_jointly(plan) else 1.0)
     online = dataclasses.replace(
@@ -599,7 +600,7 @@ def _online(plan: Plan, module: Any) -> tuple[Phase, ...]:
         epochs=1,
         learning_rate=rate,
         schedule=constant,
-        # without "q": it is no collapse when a small batch has nothing of a cluster
+        # without "q": a cluster without samples in a small batch is no collapse
         refresh=lambda run: {"responsibilities": run.assign()},
         stop=None,
     )
@@ -610,7 +611,7 @@ def _online(plan: Plan, module: Any) -> tuple[Phase, ...]:
 
 
 def _regression_phases(plan: Plan) -> tuple[Phase, Phase]:
-    """The encoder learns features of the samples, then the decoder learns to undo it."""
+    """The encoder learns features of the samples, then the decoder learns to invert the encoder."""
     epochs, rate, schedule = plan.pretrain_epochs, plan.learning_rate, plan.schedule(one_cycle)
     regress = Step("encoder", _regress, trains=("encoder",))
     decode = Step("decoder", reconstruct, trains=("decoder",))
@@ -621,7 +622,7 @@ def _regression_phases(plan: Plan) -> tuple[Phase, Phase]:
 
 
 def _features(run: Run) -> dict[str, Tensor]:
-    """Features of the samples that the encoder is to reproduce."""
+    """Features of the samples that the encoder must reproduce."""
     plan = run.plan
     X = run.rows.take(np.arange(len(run.rows))).flatten(1).cpu().numpy()
     transformer = clone(plan.pretrain_target)
@@ -674,10 +675,10 @@ def _start(run: Run) -> dict[str, Tensor]:
 def _start_precisions(
     plan: Plan, mixture: DissimilarityMixture, Z: np.ndarray, labels: Tensor
 ) -> None:
-    """Precisions of the start partition, where the dissimilarity has them."""
+    """Set the precisions to those of the start partition, if the dissimilarity has them."""
     if mixture.factors is None:
         return
-    # an encoder that trains with them would flatten what they weigh most
+    # an encoder that trains with them would flatten the directions with the largest precision
     mixture.factors.requires_grad_(not _trains_jointly(plan))
     shrinkage = _SHRINKAGE if _trains_jointly(plan) else 1e-3
     mixture.factors.copy_(
@@ -686,16 +687,16 @@ def _start_precisions(
 
 
 def _choose_units(plan: Plan, mixture: DissimilarityMixture, distances: Tensor) -> None:
-    """Alpha in units of the typical gap, and the unit of the loss."""
+    """Set alpha in units of the typical gap, and the unit of the loss."""
     smallest = distances.topk(min(2, plan.n_clusters), largest=False).values
     gap = (smallest[:, -1] - smallest[:, 0]).median()
     typical = smallest[:, 0].abs()
-    # where most samples are duplicates that lie on a center, the median is rounding
+    # if most samples are duplicates that lie on a center, the median is only a rounding error
     other = typical.mean() + gap
-    # all samples lie on the centers; in so small a unit, squares of gradients overflow
+    # if all samples lie on the centers, the unit is so small that squares of gradients overflow
     other = other.where(other > torch.finfo(torch.float32).tiny ** 0.5, 1.0)
     if plan.alpha == "auto":
-        # there is no gap to one cluster, nor between centers that are equal
+        # there is no gap with one cluster, or between equal centers
         mixture.alpha.copy_(_SHARPNESS / gap.maximum(1e-6 * other))
     else:
         mixture.alpha.fill_(plan.alpha)
@@ -712,7 +713,7 @@ def _expectation(run: Run) -> dict[str, Tensor]:
 def _joint(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
     """Equation 18, and a reconstruction that does not pass through the centers.
 
-    The paper decodes only averaged centers, which cannot hold the embedding in place.
+    The paper decodes only averaged centers. That alone does not keep the embedding in place.
     """
     plan = batch.plan
     z = module.encoder(batch.augment(batch.x))
@@ -730,7 +731,7 @@ def _joint(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
 
 def _mixture(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
     """Equation 12 alone, on a fixed embedding."""
-    module.encoder.eval()  # neither statistics nor dropout: it is not trained here
+    module.encoder.eval()  # it is not trained here: no batch statistics, no dropout
     with torch.no_grad():
         z = module.encoder(batch.augment(batch.x))
     return _clustering(cast(DissimilarityMixture, module.assign), z, batch)
@@ -750,7 +751,7 @@ def _loss(plan: Plan, mixture: DissimilarityMixture, z: Tensor, q: Tensor) -> Te
         return (q * (mixture.distances(z) - bias / alpha)).sum(dim=1)
     if plan.objective == "nll":
         return -(bias - alpha * mixture.distances(z)).logsumexp(dim=1) / alpha
-    # equations 11 and 12; the weights averaged as logarithms, for a normaliser may overflow
+    # equations 11 and 12; weights are averaged as logarithms, because a normaliser may overflow
     log_q = (bias - alpha * mixture.distances(z)).log_softmax(dim=1)
     log_weight = (log_q + bias).logsumexp(dim=1)
     return mixture.distance_to_average(z, log_q.exp()) - log_weight / alpha
@@ -764,7 +765,7 @@ def _distances(run: Run) -> Tensor:
     return gather(((where, mixture.distances(z)) for where, _, z, _ in batches), run.rows)
 
 
-# ---------------------------------------------------------------- what the parameters stand for
+# ---------------------------------------------------------------- what the parameters mean
 
 
 def _trains_jointly(plan: Plan) -> bool:
@@ -814,29 +815,29 @@ def _dissimilarity_of(plan: Plan) -> Dissimilarity:
     resolved = resolve(name, params)
     if plan.architecture is not None and (name == "toroidal" or resolved.domain != "real"):
         raise ValueError(
-            f"dissimilarity={resolved.name!r} is about the values of the samples, and an "
-            "embedding has others: set architecture=None, or choose another dissimilarity."
+            f"dissimilarity={resolved.name!r} measures the values of the samples, but an "
+            "embedding has other values: set architecture=None, or choose another dissimilarity."
         )
     takes_magnitudes = params.get("normalizer", "abs_sum") in ("abs_sum", "softmax_abs")
     if name == "kullback_leibler" and takes_magnitudes and plan.architecture is None:
-        # that is for embeddings, which have signs; a share of the samples below 0 is a mistake
+        # absolute values are for embeddings, which have signs; a negative sample is a mistake
         return dataclasses.replace(resolved, domain="non-negative")
     if name != "toroidal":
         return resolved
-    # from the units of the samples; only now, so that an error speaks in those
+    # scaled only here, so that errors about the period are in the units of the samples
     n_features = plan.data.n_features
     periods = np.asarray(params["period"], dtype=float)
     if periods.shape not in ((), (n_features,)):
-        return resolved  # whose formula says so
+        return resolved  # its formula raises the error
     scaled = np.broadcast_to(periods * plan.scaler.factor, n_features)
     # None has become nan
     return dataclasses.replace(resolved, params={"period": np.nan_to_num(scaled).tolist()})
 
 
 def _first_turn(plan: Plan, X: Any) -> np.ndarray:
-    """Where the turn that holds the least sample begins, by column.
+    """Where the period that holds the smallest sample begins, for each column.
 
-    A multiple of half a period: 0 for hours, -180 for longitudes.
+    It is a multiple of half a period: 0 for hours, -180 for longitudes.
     """
     params = resolve("toroidal", dict(plan.dissimilarity_params or {})).params  # refuses wrong ones
     period = np.asarray(params["period"], dtype=float)

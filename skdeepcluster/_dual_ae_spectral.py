@@ -68,17 +68,17 @@ from .nn import (
 # batches of the "auto" budgets; measured on USPS and the MNIST test set, doc/benchmarks
 _PRETRAIN_UPDATES = 700
 _TEXT_PRETRAIN_UPDATES = 1200
-_SHORT_PRETRAIN_UPDATES = 300  # where the partition comes from the samples
+_SHORT_PRETRAIN_UPDATES = 300  # if the partition comes from the samples
 _CLUSTER_UPDATES = 500
-_HEAD_SHARE = 0.4  # of the epochs of the spectral phase, for the head alone before it
-_LOOKS = 4  # at the neighbours, in the spectral phase
+_HEAD_SHARE = 0.4  # epochs that train the head alone first, as a share of the spectral phase
+_LOOKS = 4  # searches for neighbours in the spectral phase
 _NETWORK = ("encoder", "decoder", "log_variance", "discriminators")
-# of the learning rate, in the spectral phase: the map that makes outputs orthonormal is steep
+# factor of the learning rate in the spectral phase: the map to orthonormal outputs is steep
 _SPECTRAL_RATE = 1 / 3
-# the same where only the head is trained
+# the same if only the head is trained
 _CAREFUL_RATE = 1 / 10
-_LEAST_VARIANCE = 1e-6  # around a center; of orthonormal outputs, which have mean squares of 1
-_CONFIDENCE = 0.2  # weight of a sample's own entropy, of that of their mean
+_LEAST_VARIANCE = 1e-6  # around a center; orthonormal outputs have a mean square of 1
+_CONFIDENCE = 0.2  # weight of the mean entropy of the samples, within the balance term
 
 
 class DualAESpectral(BaseDeepClusterer):
@@ -92,8 +92,8 @@ class DualAESpectral(BaseDeepClusterer):
 
     Start with the parameters that describe your data: `image_shape` if flat rows hold images,
     `augmentation` if cropped or rotated images belong to another cluster, and `init` for vectors.
-    If results differ between values of `random_state`, raise `n_init`. `n_neighbors` and the other
-    weights come last.
+    If results differ between values of `random_state`, raise `n_init`. Change `n_neighbors` and the
+    weights last.
 
     Parameters that the estimators share are explained in full in :doc:`/parameters`.
 
@@ -107,8 +107,8 @@ class DualAESpectral(BaseDeepClusterer):
 
     mutual_information : {"views", "jensen-shannon"} or None, default="views"
         How the mutual information of samples and embeddings is estimated. "views" compares the
-        angles between latents of two views of a sample and of other samples [2]_;
-        "jensen-shannon", the paper's, trains discriminators. None leaves it out.
+        angles between latents of two views of a sample and of other samples [2]_; "jensen-shannon"
+        trains discriminators, as in the paper. None leaves it out.
 
     information_weight : float, default=1.0
         Weight of the mutual information.
@@ -153,12 +153,12 @@ class DualAESpectral(BaseDeepClusterer):
         hold. Arrays of shape (n_samples, channels, height, width) do not need it.
 
     max_pixels : int or None, default=1024
-        The network sees at most so many pixels of an image (height times width). Larger images are
-        averaged over areas, with the same proportions. None keeps all pixels.
+        The network sees at most this number of pixels of an image (height times width). Larger
+        images are averaged over areas, with the same proportions. None keeps all pixels.
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
-        How samples are scaled inside, fixed in fit. "auto" is "standard" for vectors whose
-        columns have very different ranges, else "global": one factor for all columns.
+        How the estimator scales the samples. The scale is fixed in fit. "auto" is "standard" for
+        vectors whose columns have very different ranges, else "global": one factor for all columns.
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster of a sample. "auto" is "crop" for images,
@@ -190,9 +190,9 @@ class DualAESpectral(BaseDeepClusterer):
         embeddings 300, for bags of words 1200.
 
     max_epochs : "auto" or int, default="auto"
-        Most epochs of the clustering phase; 0 keeps the start partition. "auto" is enough epochs
-        for about 500 batches. Two fifths as many epochs come before it and train the head alone;
-        with 0 there is no head, and the embedding is the latents.
+        Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
+        enough epochs for about 500 batches. Before it, two fifths of this number of epochs train
+        the head alone; with 0 there is no head, and the embedding is the latents.
 
     batch_size : int, default=256
         Number of samples in a batch, at least 2.
@@ -218,7 +218,7 @@ class DualAESpectral(BaseDeepClusterer):
         between the processes that a launcher started, see :doc:`/large_data`.
 
     n_jobs : int, default=None
-        Number of CPU threads of the fit and of each answer. None is 1, unless a
+        Number of CPU threads for fit, predict and the other methods. None is 1, unless a
         ``joblib.parallel_config`` says otherwise; -1 is one for each core.
 
     memory : str, path-like or joblib.Memory, default=None
@@ -226,8 +226,8 @@ class DualAESpectral(BaseDeepClusterer):
         `random_state` takes its network from there.
 
     checkpoint : str or path-like, default=None
-        Folder for the state of an unfinished fit. The same fit, started again, resumes there.
-        It needs an int `random_state` and safetensors.
+        Folder for the state of an unfinished fit. If you start the same fit again, it resumes
+        there. It needs an int `random_state` and safetensors.
 
     callbacks : list of skorch callbacks, default=None
         Called during training with the :class:`skorch.NeuralNet` of the phase. A callback that
@@ -256,16 +256,15 @@ class DualAESpectral(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        What the fit did: every parameter with "auto" resolved, and the kind, number and shape
-        of the samples.
+        The settings of the fit: every parameter with "auto" resolved, and the kind, number and
+        shape of the samples.
 
     history_ : list of dict
-        One row for each epoch of the start that was kept and of the last phase: "phase",
-        "epoch", the mean of each weighted loss, "label_change" (share of the labels) and
-        "cluster_sizes" (numbered as in ``labels_``). The last two are nan and None in an epoch
-        that does not check the labels. "collapsed" is there if a collapse
-        ended training, "taken_back" if fit took the last phase back.
-        ``pandas.DataFrame(history_)`` is a table.
+        One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",
+        the mean of each weighted loss, "label_change" (share of the labels) and "cluster_sizes"
+        (numbered as in ``labels_``). In an epoch that does not check the labels, "label_change" is
+        nan and "cluster_sizes" is None. A row has "collapsed" if a collapse ended training, and
+        "taken_back" if fit undid the last phase. ``pandas.DataFrame(history_)`` is a table.
 
     n_iter_ : int
         Number of rows of ``history_``, which counts the epochs of all phases.
@@ -285,7 +284,7 @@ class DualAESpectral(BaseDeepClusterer):
     See Also
     --------
     DCEC : The same interface, with clusters that are round in the embedding.
-    sklearn.cluster.SpectralClustering : The same idea without a network; does not predict.
+    sklearn.cluster.SpectralClustering : The same idea without a network. It does not predict.
 
     Notes
     -----
@@ -297,27 +296,27 @@ class DualAESpectral(BaseDeepClusterer):
     the schedule here is that of its authors' code, except that the batch size is the same in both
     phases.
 
-    These parts differ from the paper because they measured better: the estimate of mutual
+    These parts differ from the paper because they gave better results: the estimate of mutual
     information by views, neighbours among all samples, a head that starts from a partition of the
     latents, and the balance term. If the views are neighbours, the clustering phase trains the head
     alone. The variance of a latent is computed from its mean, so that any encoder works. Affinities
     of a sample sum to one, and the spectral loss (equation 15) is averaged over samples, as in the
     authors' code, and not over pairs.
 
-    score is minus the squared distance to the nearest center in the spectral embedding, minus the
-    weighted reconstruction error. It leaves out the spectral loss, which needs neighbours that a
-    new sample does not have.
+    ``score`` is minus the squared distance to the nearest center in the spectral embedding, minus
+    the weighted reconstruction error. It leaves out the spectral loss, which needs neighbours that
+    a new sample does not have.
 
     ``inverse_transform(transform(X))`` gives prototypes, not reconstructions: a spectral embedding
-    is decoded through the mean latents of the clusters near it, and says little more than the
-    cluster. With ``embedding="latent"`` it reconstructs. predict_proba is near 0 or 1 and not
-    calibrated.
+    is decoded through the mean latents of the clusters near it, and holds little more than the
+    cluster. With ``embedding="latent"`` it gives reconstructions. The probabilities of
+    predict_proba are near 0 or 1, and they are not calibrated.
 
     A cluster that is empty after training, or becomes empty during it, gives a
     :class:`~sklearn.exceptions.ConvergenceWarning`. Training that diverges raises
     :class:`FloatingPointError`. Ctrl-C ends the fit and leaves a fitted estimator, with the state
-    of the last finished epoch. Torch's global random generator is touched only for networks or
-    your own functions; without them, fits in threads repeat too.
+    of the last finished epoch. Fit uses torch's global random generator only if you pass your own
+    networks or functions. If you do not, fits in threads repeat too.
 
     References
     ----------
@@ -533,7 +532,7 @@ class DualAESpectral(BaseDeepClusterer):
 
     @staticmethod
     def constants(plan: Plan, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
-        # neighbours in the input, for second views where nothing is augmented
+        # neighbours in the input are the second views if nothing is augmented
         if plan.mutual_information != "views" or plan.augmentation is not None:
             return {}
         kind, n_neighbors = plan.data.kind, int(plan.n_neighbors)
@@ -560,8 +559,8 @@ def _represent(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
     """Equation 13: the autoencoder's losses, and the divergence from a Gaussian prior."""
     plan = batch.plan
     views = [batch.augment(batch.x)]
-    # two views of a text keep it apart from all others, which spreads a large topic over the whole
-    # embedding; texts are only reconstructed
+    # texts are only reconstructed: comparing two views of a text would move it away from all
+    # others, which spreads a large topic over the whole embedding
     if plan.mutual_information == "views" and plan.data.kind != "bag of words":
         partners = batch.targets.get("partners")
         views.append(batch.augment(batch.x if partners is None else batch.neighbors(partners)))
@@ -577,11 +576,11 @@ def _represent(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
 def _dual_losses(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) -> dict[str, Tensor]:
     """Mutual information, and equation 12: reconstruction from clean and noisy latents.
 
-    `z` holds latents of the samples, as `x` shows them, and then those of other views.
+    `z` holds the latents of `x`, one view of each sample, and then those of the other views.
     """
     plan, n = batch.plan, len(batch)
     losses = {}
-    # in a batch of single views there is nothing to tell apart
+    # with one view of each sample there are no pairs to compare
     informs = plan.mutual_information == "jensen-shannon" or len(z) > n
     if plan.information_weight and plan.mutual_information is not None and informs:
         information = _information(module, batch, x, z)
@@ -598,12 +597,12 @@ def _dual_losses(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) ->
 
 
 def _information(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) -> Tensor:
-    """Minus an estimate of the mutual information, of each sample."""
+    """Minus an estimate of the mutual information, for each sample."""
     n = len(batch)
     if batch.plan.mutual_information == "views":
         return contrastive_loss(z[:n], z[-n:])
-    # equations 8 and 9, of the posterior's samples; batches are shuffled, so that the
-    # neighbour in the batch is drawn at random, and is never the sample itself
+    # equations 8 and 9, for draws from the posterior. Batches are shuffled, so the next sample in
+    # the batch is drawn at random, and is never the sample itself
     features, z = module.features(x), z[:n]
     z = z + (0.5 * module.log_variance(z)).exp() * _gaussian(z, batch)
     loss = z.new_zeros(n, dtype=torch.float32)
@@ -684,7 +683,7 @@ def _imitate(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
 
 
 def _clusters_of_latents(run: Run) -> None:
-    """For a training that the user stopped before there was a head."""
+    """Set the clusters of a training that the user stopped before it had a head."""
     if isinstance(run.module.assign, StudentTAssignment):
         start_clusters(run)
 
@@ -696,14 +695,14 @@ def _eigenspace(run: Run) -> dict[str, Tensor]:
     p = torch.cat([assign.posterior(part) for part in torch.split(z, INFERENCE_BATCH)])
     assign.orthonormalizer.copy_(orthonormalizer(p))
     y = p @ assign.orthonormalizer
-    # from the head's own partition, so that clusters keep their numbers
+    # k-means starts from the head's own partition, so that clusters keep their numbers
     own = one_hot(p.argmax(dim=1), n_clusters).float()
-    # outputs that collapsed onto others are left with a norm of next to nothing: k-means would
-    # cut some cluster in their place
+    # outputs that collapsed onto others have a norm of nearly 0: k-means would cut another cluster
+    # to fill their place
     n_alive = max(1, int(y.square().mean(dim=0).sum().round()))
     alive = own.sum(dim=0).topk(n_alive).indices.sort().values
     centers = _means(y, own)[alive]
-    # duplicated samples: fit warns about the labels that it ends with
+    # k-means warns about duplicated samples; fit warns about its final labels
     with ignoring(ConvergenceWarning):
         k_means = KMeans(n_alive, init=centers.cpu().numpy(), n_init=1)
         labels = torch.from_numpy(k_means.fit_predict(y.cpu().numpy())).long().to(y.device)
@@ -780,7 +779,7 @@ def _spectral(plan: Plan, y: Tensor, z: Tensor, n: int) -> Tensor:
         alike = y.new_full(views.shape[:2], 1.0 / views.shape[1])
         losses.append(spectral_loss(y[:n], views, alike).mean())
     if plan.neighborhood == "batch":
-        # not through the affinities: the network would push neighbours apart
+        # no gradient through the affinities: the network would push neighbours apart
         squares = squared_distances(z[:n], z[:n]).detach().fill_diagonal_(torch.inf)
         near = squares.topk(min(int(plan.n_neighbors) + 1, n - 1), largest=False)
         affinity = neighbor_affinity(near.values, plan.affinity)
@@ -789,15 +788,15 @@ def _spectral(plan: Plan, y: Tensor, z: Tensor, n: int) -> Tensor:
     return torch.stack(losses).mean()
 
 
-# ---------------------------------------------------------------- what the parameters stand for
+# ---------------------------------------------------------------- what the parameters mean
 
 
 def _trains_jointly(plan: Plan) -> bool:
     """Whether the autoencoder is trained with the head.
 
-    Where views are neighbours it has nothing more to learn. When its training continued, two
-    circles that the start had right lost arcs to each other: the spectral loss does not see how
-    long an arc is.
+    If views are neighbours, the autoencoder has nothing more to learn. When its training continued,
+    two circles that were correct at the start lost arcs to each other: the spectral loss does not
+    depend on the length of an arc.
     """
     return plan.mutual_information != "views" or _augments(plan)
 
@@ -820,13 +819,13 @@ def _latents(run: Run) -> Tensor:
 
 
 def _fixed_latents(module: DualAutoencoder, x: Tensor) -> Tensor:
-    """Latents of samples, where the encoder is not trained."""
-    module.encoder.eval()  # neither statistics nor dropout
+    """Latents of samples, for losses that do not train the encoder."""
+    module.encoder.eval()  # no batch statistics, no dropout
     with torch.no_grad():
         return module.latent(x)
 
 
 def _means(values: Tensor, p: Tensor) -> Tensor:
-    """Mean of the rows of each cluster, of all rows for an empty one."""
+    """Mean of the rows of each cluster; the mean of all rows if a cluster is empty."""
     sizes = p.sum(dim=0).unsqueeze(1)  # (k, 1)
     return torch.where(sizes > 0, p.T @ values / sizes.clamp_min(1.0), values.mean(dim=0))

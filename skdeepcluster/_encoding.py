@@ -97,7 +97,7 @@ def encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         return int(value)
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
-    # no subclasses: they would be read back as the base class
+    # no subclasses: they would be loaded as the base class
     kind = type(value)
     if kind in (list, tuple):
         items = [encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]

@@ -76,7 +76,7 @@ def export_torch(estimator: BaseDeepClusterer) -> torch.export.ExportedProgram:
 
     Notes
     -----
-    The graph does not check its input: it takes NaN, and samples unlike those of fit.
+    The graph does not check its input: it accepts NaN, and samples that differ from those of fit.
 
     Examples
     --------
@@ -107,8 +107,8 @@ def export_torch(estimator: BaseDeepClusterer) -> torch.export.ExportedProgram:
 def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> None:
     """Export a fitted estimator as a file in the ONNX format.
 
-    Use it to serve a model by onnxruntime, without torch and without this package. Scaling, network
-    and the order of the clusters are in the graph. The export needs torch 2.5 or later.
+    Use it to serve a model with onnxruntime, without torch and without this package. Scaling,
+    network and the order of the clusters are in the graph. The export needs torch 2.5 or later.
 
     Parameters
     ----------
@@ -123,13 +123,13 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ImportError
-        If onnxscript is not installed, or older than torch needs.
+        If onnxscript is not installed, or is older than the version that torch needs.
     ValueError
         If torch cannot export the network.
 
     See Also
     --------
-    save_model : A file that load_model opens again, and training can continue.
+    save_model : A file for load_model, after which training can continue.
 
     Notes
     -----
@@ -185,7 +185,7 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
 
 @contextlib.contextmanager
 def _silent_exporter() -> Iterator[None]:
-    """Torch's exporter logs what it does not need, such as torchvision."""
+    """Torch's exporter logs missing packages that it does not need, such as torchvision."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -104,7 +104,7 @@ class Fit:
             kept.remove()
             self._take_back(trainer)
         except (InterruptedTraining, KeyboardInterrupt):
-            # not a start that has only just begun, where another is finished
+            # if a start is finished, use it and not one that has just begun
             trainer = started[0] if 0 < len(started) < n_init else trainer
             self._keep_interrupted(trainer, last)
         finally:
@@ -122,7 +122,7 @@ class Fit:
         return seeds
 
     def _look_at_samples(self, seed: int) -> None:
-        """The neighbour graph that judges partitions, and what the losses know of the samples."""
+        """Compute the neighbour graph that judges partitions, and the constants for the losses."""
         self.judge: tuple[np.ndarray, csr_array] | None = None
         self.simple: tuple[np.ndarray, np.ndarray] | None = None
         kind, n_clusters = self.plan.data.kind, self.plan.n_clusters
@@ -133,7 +133,7 @@ class Fit:
         self.constants = self.method.constants(self.plan, self.rows, np.random.RandomState(seed))
 
     def _progress(self, epochs: int) -> Progress:
-        """What the user sees; of several processes, the first shows it."""
+        """What the user sees; with several processes, only the first one shows it."""
         verbose = int(self.plan.verbose) if self.processes.index == 0 else 0
         progress = Progress(verbose, self.method.__name__, epochs)
         if verbose == 2:
@@ -143,7 +143,7 @@ class Fit:
 
     @contextlib.contextmanager
     def _foreign_code(self, seed: int) -> Iterator[None]:
-        """Seed torch's global generator for networks and functions of the user, then restore it."""
+        """Seed torch's global generator for the user's networks and functions, then restore it."""
         with contextlib.ExitStack() as stack:
             if self.foreign_code:
                 stack.enter_context(local_torch_seed(seed, self.rows.device))
@@ -207,8 +207,8 @@ class Fit:
     def _best_start(self, started: list[Trainer], last: Phase, seed: int) -> Trainer:
         """The start whose clusters cut the neighbour graph of the samples the least.
 
-        It gets the embeddings of the others, which err in other places. Without that graph, and
-        where the clusters are decided already, it is the start with the smallest loss.
+        It gets the embeddings of the others, which make other errors. Without that graph, or if the
+        clusters are decided already, it is the start with the smallest loss.
         """
         best = started[0]
         if len(started) > 1 and self.judge is not None:
@@ -219,7 +219,7 @@ class Fit:
         return best
 
     def _cut(self, run: Run, last: Phase, seed: int) -> float:
-        """How badly the clusters that a run would start from cut the judge's graph."""
+        """Normalised cut of the judge's graph by the clusters that a run would start from."""
         nodes, graph = cast(tuple[np.ndarray, csr_array], run.judge)
         generator = torch.Generator(run.rows.device).manual_seed(seed)
         run = dataclasses.replace(
@@ -232,7 +232,7 @@ class Fit:
     # ---------------------------------------------------------------- after the training
 
     def _keep_interrupted(self, trainer: Trainer | None, last: Phase) -> None:
-        """Give clusters to a training that the user stopped, if it has an epoch."""
+        """Give clusters to a training that the user stopped, if one epoch is done."""
         if trainer is None or not trainer.history:
             raise KeyboardInterrupt from None  # there is nothing to keep
         reached = trainer.history[-1]["phase"] == last.name
@@ -248,7 +248,7 @@ class Fit:
         )
 
     def _take_back(self, trainer: Trainer) -> None:
-        """Take back a last phase that left clearly worse clusters than it started from."""
+        """Undo a last phase that made the clusters clearly worse."""
         run, n_clusters = trainer.run, self.plan.n_clusters
         if run.judge is None or trainer.first is None:
             return
@@ -287,7 +287,7 @@ class Fit:
         return {"estimator": self.title, **hashes(settings, by)}
 
     def _checkpoint(self, seed: int, previous: nn.Module | None) -> Checkpoint:
-        """What is kept of this fit; nothing where it starts from the module of another."""
+        """The checkpoint of this fit; it keeps nothing if fit starts from another fit's module."""
         if self.plan.checkpoint is None or previous is not None:
             return Checkpoint()
         key = self._hashes(RUN_ONLY, "checkpoint") | hashes({"X": self.rows.X}, "checkpoint")
@@ -296,7 +296,7 @@ class Fit:
         )
 
     def _join_processes(self) -> Processes:
-        """The processes that fit together, if there are more than this one."""
+        """The processes that fit together; only this one if it was not launched with others."""
         if self.plan.device != LAUNCHED:
             return Processes()
         processes = Processes.launched()
@@ -305,8 +305,8 @@ class Fit:
         for name in ("memory", "checkpoint"):
             if getattr(self.plan, name) is not None:
                 raise ValueError(
-                    f"{name}={getattr(self.plan, name)!r} with {processes.count} processes, which "
-                    f"would not read and write it in step: set {name}=None."
+                    f"{name}={getattr(self.plan, name)!r} with {processes.count} processes, but "
+                    f"they cannot share it: set {name}=None."
                 )
         own = self._hashes(RUN_ONLY, "device") | hashes({"X": self.rows.X}, "device")
         for other in processes.of_all(own):
@@ -314,7 +314,7 @@ class Fit:
             unlike = sorted(name for name in names if own.get(name) != other.get(name))
             if unlike:
                 raise ValueError(
-                    f"device='{LAUNCHED}' with {processes.count} processes that got unlike "
+                    f"device='{LAUNCHED}' with {processes.count} processes that have different "
                     f"{', '.join(unlike)}. All must fit the same estimator to the same X: each "
                     "takes its share of the batches by itself."
                 )
@@ -335,7 +335,7 @@ def _labels(run: Run) -> np.ndarray:
 
 
 def _brief(value: Any) -> str:
-    """A value on one line; of a network, whose representation takes many, the type."""
+    """A value on one line; for a network, whose representation has many lines, the type."""
     text = repr(value)
     return text if "\n" not in text else f"<{type(value).__name__}>"
 

@@ -29,8 +29,8 @@ from ._version import __version__
 from .base import BaseDeepClusterer
 
 _FORMAT_VERSION = 2
-_MODULE = "module_."  # what names of the network's tensors begin with
-_TOLERANCE = 1e-2  # of the answers about prototypes: other machines round otherwise
+_MODULE = "module_."  # prefix of the names of the network's tensors
+_TOLERANCE = 1e-2  # for the outputs on prototypes: other machines round differently
 _REQUIRED = {
     "labels_",
     "cluster_centers_",
@@ -60,8 +60,8 @@ def _package(kind: type) -> str:
 def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> None:
     """Save a fitted estimator as one file of arrays and JSON.
 
-    The file is in the safetensors format, which any tool for it reads. Unlike a pickle it holds no
-    code, and loading runs none.
+    The file is in the safetensors format, which any tool for this format reads. Unlike a pickle,
+    the file holds no code, and loading runs no code.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
         :class:`skdeepcluster.base.BaseDeepClusterer`. Pipelines and searches are refused: save the
         estimator inside, ``pipeline[-1]`` or ``search.best_estimator_``.
     path : str or path-like
-        Where to write; the usual ending is ``.safetensors``. A file that is there is replaced, in
-        one step, once the new one is complete.
+        Where to write; the usual ending is ``.safetensors``. An existing file is replaced, in one
+        step, when the new one is complete.
 
     Raises
     ------
@@ -89,18 +89,18 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
 
     See Also
     --------
-    load_model : The way back.
+    load_model : Load the file again.
 
     Notes
     -----
-    Your own networks, functions and other objects are not in the file: it names the parameters that
-    hold them, and load_model asks for them. These are a tuple or callable as `architecture`, a
-    callable as `augmentation` or `dissimilarity`, `pretrain_target`, `callbacks`, a joblib.Memory
-    as `memory`, a path object as `checkpoint` and a generator as `random_state`.
+    Your own networks, functions and other objects are not in the file. The file names the
+    parameters that hold them, and load_model asks for them. These are a tuple or callable as
+    `architecture`, a callable as `augmentation` or `dissimilarity`, `pretrain_target`, `callbacks`,
+    a joblib.Memory as `memory`, a path object as `checkpoint` and a generator as `random_state`.
 
     The steps of a pipeline before the estimator are scikit-learn's: save those with joblib or
-    skops. skops 0.16 does not take the estimators themselves, as it knows no tensors of torch;
-    pickle and joblib do.
+    skops. skops 0.16 cannot save the estimators themselves, because it does not know the tensors of
+    torch; pickle and joblib can.
 
     Examples
     --------
@@ -148,7 +148,7 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
         "frozen": [name for name, p in module.named_parameters() if not p.requires_grad],
     }
     tensors |= _probe(module, estimator.cluster_centers_)
-    # what cannot be loaded is not written
+    # a file that cannot be loaded is not written
     given = {name: getattr(estimator, name) for name in by_caller}
     _restore(description, tensors, given, type(estimator))
     header = {"format": "skdeepcluster", "format_version": str(_FORMAT_VERSION)}
@@ -166,23 +166,23 @@ def load_model(
 ) -> BaseDeepClusterer:
     """Load an estimator that :func:`save_model` saved.
 
-    On the machine that saved it, the answers of the loaded estimator are the same, bit by bit, and
-    it can be trained further.
+    On the machine that saved it, the loaded estimator gives exactly the same results. It can be
+    trained further.
 
     Parameters
     ----------
     path : str or path-like
         The file.
     device : str or torch.device, default="cpu"
-        Where the network is put, whatever it was trained on: "auto" is cuda, then mps, then cpu.
-        The estimator's own parameter `device` says where it is trained further.
+        The device of the loaded network, for any device that it was trained on: "auto" is cuda,
+        then mps, then cpu. The estimator's own parameter `device` decides where it is trained
+        further.
     estimator : class, default=None
-        The class of the estimator, where it is not one of this package.
+        The class of the estimator, if it is not a class of this package.
     **parameters : dict
-        What the file could not hold, such as ``architecture=`` for your own network: the values
-        that the estimator was fitted with. All of those that the file names must be passed, and
-        no others; of `callbacks`, `memory`, `checkpoint` and `random_state` any value
-        will do.
+        The objects that the file cannot hold, such as ``architecture=`` for your own network: pass
+        the values that the estimator was fitted with. Pass all parameters that the file names, and
+        no others. For `callbacks`, `memory`, `checkpoint` and `random_state`, any value is allowed.
 
     Returns
     -------
@@ -195,8 +195,9 @@ def load_model(
         If `estimator` is not a class that derives from
         :class:`skdeepcluster.base.BaseDeepClusterer`.
     ValueError
-        If the file is damaged or changed, is none of save_model, or is of a later version of
-        skdeepcluster; if `parameters` are not those that it asks for, or give another network.
+        If the file is damaged or changed, was not written by save_model, or was written by a later
+        version of skdeepcluster; if `parameters` are not the ones that the file names, or give
+        another network.
     ImportError
         If safetensors is not installed.
     OSError
@@ -204,14 +205,14 @@ def load_model(
 
     See Also
     --------
-    save_model : What is in the file, and an example.
+    save_model : It explains what is in the file, and has an example.
 
     Notes
     -----
-    The network is built by this package from the parameters in the file, which are checked as in
-    fit, and its answers about the centers are compared with those in the file. The checksum finds
-    damage. It is no signature: whoever can write the file can make a different model of it, but not
-    code that is run.
+    This package builds the network from the parameters in the file, which are checked as in fit.
+    Then it compares the outputs of the network for the centers with those in the file. The checksum
+    finds damage. The checksum is not a signature: a person who can write the file can change the
+    model in it, but cannot make load_model run code.
 
     Examples
     --------
@@ -245,7 +246,7 @@ def load_model(
         loaded = _restore(json.loads(description), tensors, parameters, estimator)
     except ValueError as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
-    except Exception as error:  # a file may say anything
+    except Exception as error:  # a file may hold anything
         raise ValueError(
             f"{path} cannot be loaded: its content is not what save_model writes ({error!r})."
         ) from error
@@ -260,7 +261,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Tensor]]:
         metadata, tensors = unpack(raw)
     except ValueError as error:
         raise ValueError(
-            f"{path} is no safetensors file, or is damaged or cut off: {error}"
+            f"{path} is no safetensors file, or is damaged or incomplete: {error}"
         ) from error
     if metadata.get("format") != "skdeepcluster":
         raise ValueError(f"{path} is a safetensors file, but not one that save_model wrote.")
@@ -273,7 +274,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Tensor]]:
         )
     if not intact(metadata, tensors):
         raise ValueError(
-            f"{path} is damaged or was changed: its checksum is another. Save the model again."
+            f"{path} is damaged or was changed: its checksum is wrong. Save the model again."
         )
     return metadata["description"], tensors
 
@@ -303,7 +304,7 @@ def _restore(
     given: Mapping[str, Any],
     kind: type[BaseDeepClusterer] | None,
 ) -> BaseDeepClusterer:
-    """The estimator of a description, which is not to be trusted."""
+    """The estimator that a description gives; the description may be malicious."""
     estimator = _new_estimator(description, tensors, given, kind)
     plan = _plan(description, tensors, estimator)
     attributes = {n: decode(value, tensors) for n, value in description["attributes"].items()}
@@ -403,7 +404,7 @@ def _names_of_settings(plan: Plan, estimator: BaseDeepClusterer) -> list[str]:
 
 
 def _check_settings(settings: Mapping[str, Any], plan: Plan, estimator: BaseDeepClusterer) -> None:
-    """Refuse settings that these parameters could not have led to."""
+    """Refuse settings that cannot come from these parameters."""
     title = f"{type(estimator).__name__} in the settings"
     known = BaseDeepClusterer.parameter_constraints | estimator._parameter_constraints
     validate_parameter_constraints(known, settings, caller_name=title)
@@ -425,20 +426,20 @@ def _refuse_parameters(given: set[str], asked: Mapping[str, str]) -> None:
             "had it."
         )
     raise ValueError(
-        f"{', '.join(sorted(given - {*asked}))} stands in the file: change it with set_params "
-        "after loading."
+        f"{', '.join(sorted(given - {*asked}))} is already in the file: change it with "
+        "set_params after loading."
     )
 
 
 def _check_attributes(
     attributes: dict[str, Any], answer_shape: Any, plan: Plan, prototypes: Tensor
 ) -> None:
-    """Refuse attributes that fit could not have left."""
+    """Refuse attributes that fit cannot have set."""
     names = {*attributes}
     if names - _OPTIONAL != _REQUIRED:
         raise ValueError(f"its attributes are {sorted(names)}.")
     n, shape, k = plan.data.n_features, plan.data.image_shape, plan.n_clusters
-    if len(prototypes) != k:  # first, as what is in the file bounds what is made of this number
+    if len(prototypes) != k:  # checked first, so that a small file cannot ask for much memory
         raise ValueError(f"{k} clusters are not those of its {len(prototypes)} prototypes.")
     centers, labels = attributes["cluster_centers_"], attributes["labels_"]
     history, scaler = attributes["history_"], plan.scaler
@@ -487,7 +488,7 @@ def _finite(values: np.ndarray) -> bool:
 
 
 def _build(estimator: BaseDeepClusterer, plan: Plan, state: Mapping[str, Tensor]) -> nn.Module:
-    """The network of the plan, checked to be of the shapes in the file."""
+    """The network of the plan, whose shapes must be those in the file."""
     cpu, architecture = torch.device("cpu"), plan.architecture
     shape = plan.data.sample_shape
     no_samples = np.broadcast_to(np.float32(0), (2, math.prod(shape)))
@@ -499,7 +500,7 @@ def _build(estimator: BaseDeepClusterer, plan: Plan, state: Mapping[str, Tensor]
 
     with seeded_layers(0, cpu):  # layers draw their first weights
         if architecture is None or isinstance(architecture, str):
-            # first without memory, for the file may ask for any amount of it
+            # first without memory, because the file may ask for any amount of it
             with torch.device("meta"):
                 _compare_states(new_module(), state)
         elif estimator.encoder_width(plan) > sum(tensor.numel() for tensor in state.values()):
@@ -524,7 +525,7 @@ def _compare_states(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def _probe(module: Any, centers: np.ndarray) -> dict[str, Tensor]:
-    """What the network answers about the centers: their prototypes, and those seen again."""
+    """Outputs of the network for the centers: their prototypes, and the embedding of these."""
     samples = module.decode(torch.from_numpy(centers.astype(np.float32)))
     embedding, responsibilities = module(samples)
     return {
@@ -543,7 +544,7 @@ def _compare(name: str, answer: Tensor, stored: Tensor) -> None:
     )
     if not alike:
         raise ValueError(
-            f"the network answers otherwise than the saved one ({name}), though its weights are "
+            f"the network gives other results than the saved one ({name}), but its weights are "
             "the same: pass the functions and networks that the estimator was fitted with, and "
             "leave its parameters as they were in fit."
         )

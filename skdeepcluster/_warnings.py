@@ -1,4 +1,4 @@
-"""Warnings of other libraries that say nothing to the user."""
+"""Ignore warnings of other libraries that do not help the user."""
 
 import contextlib
 import threading

@@ -8,7 +8,7 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 
 def _uniform(generator: torch.Generator | None, x: Tensor, *shape: int) -> Tensor:
-    """Draws from [0, 1) on the device of `x`, in float32 whatever torch's default dtype is."""
+    """Draws from [0, 1) on the device of `x`, in float32 for any default dtype of torch."""
     return torch.rand(shape, generator=generator, device=x.device, dtype=torch.float32)
 
 
@@ -212,7 +212,7 @@ def random_photo(
     intensity: float = 0.4,
     pixel_range: tuple[float, float] | None = None,
 ) -> Tensor:
-    """Crop and mirror each photograph at random, and change its light and its colours.
+    """Crop and mirror each photograph at random, and change its brightness, contrast and colours.
 
     Zhao et al. 2020, section 4.1, and their code: mirror image, random order of the channels, crop,
     brightness and contrast.

@@ -1,4 +1,4 @@
-"""What all estimators share, and all that the author of a new method imports."""
+"""The base class of all estimators, and all names that a new method imports."""
 
 import copy
 import dataclasses
@@ -70,9 +70,9 @@ class BaseDeepClusterer(
 ):
     """Subclass this to write your own method: it has fit, predict, saving and all checks.
 
-    A subclass has a constructor and writes ``make_module``, ``make_phases`` and ``sample_loss``;
+    A subclass has a constructor and defines ``make_module``, ``make_phases`` and ``sample_loss``;
     see the developers' guide on adding a method. Shared parameters that are not in its constructor
-    have their defaults.
+    keep their defaults.
     """
 
     parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -189,7 +189,7 @@ class BaseDeepClusterer(
 
     @fit_threads
     def _fit_more(self, X: Any, phases: Callable[[Plan, Any], tuple[Phase, ...]]) -> Self:
-        """Train the fitted network by other phases on another batch of samples."""
+        """Train the fitted network with other phases on another batch of samples."""
         given = self._given()
         callbacks = check_callbacks(given["callbacks"])
         X, _, _ = self._admit(X, again=True)
@@ -212,7 +212,7 @@ class BaseDeepClusterer(
         return {**SHARED, **self.get_params(deep=False)}
 
     def _admit(self, X: Any, again: bool) -> tuple[Any, tuple[int, ...] | None, dict[str, Any]]:
-        """Checked samples, the shape of images, and what the door notes of the features."""
+        """Checked samples, the shape of images, and the attributes about the features."""
         if again:
             self._refuse_changes()
             names = {n: v for n, v in vars(self).items() if n in _OF_FEATURES}
@@ -247,7 +247,7 @@ class BaseDeepClusterer(
         """Refuse changed parameters that the fitted network depends on."""
         fitted, given = self._model.plan.given, self._given()
         for name in sorted(self.fixed_parameters & given.keys()):
-            # either may be an array, or a network, of which no array can be made
+            # either may be an array, or a network, which cannot become an array
             if given[name] is not fitted[name] and not np.array_equal(given[name], fitted[name]):
                 raise ValueError(
                     f"{name}={given[name]!r} but the estimator was fitted with {fitted[name]!r}: "
@@ -262,7 +262,7 @@ class BaseDeepClusterer(
         history: list[dict[str, Any]],
         others: Mapping[str, Any],
     ) -> None:
-        """Take over what was fitted, in one step."""
+        """Set all fitted attributes in one step."""
         fitted = {
             "_model": model,
             "labels_": labels,
@@ -313,7 +313,7 @@ class BaseDeepClusterer(
 
     @property
     def settings_(self) -> dict[str, Any]:
-        """What the fit did: all parameters with "auto" resolved, and the kind of the samples."""
+        """Settings of the fit: all parameters with "auto" resolved, and the kind of the samples."""
         return self._model.plan.settings()
 
     # ---------------------------------------------------------------- inference
@@ -410,10 +410,10 @@ class BaseDeepClusterer(
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the training objective, averaged over the samples.
 
-        Use it to compare data under one model. Do not compare it between values of `n_clusters`
-        or `n_components`, or between weights in the objective: the scale changes with them, so an
+        Use it to compare data under one model. Do not compare it between values of `n_clusters` or
+        `n_components`, or between weights in the objective: the scale changes with them, so an
         elbow plot does not work. To choose the number of clusters, use
-        :func:`~skdeepcluster.model_selection.suggest_n_clusters`. To choose the others, give
+        :func:`~skdeepcluster.model_selection.suggest_n_clusters`. To choose other parameters, give
         GridSearchCV a ``scoring``, for instance one of :mod:`skdeepcluster.metrics`.
 
         Parameters
@@ -454,8 +454,8 @@ class BaseDeepClusterer(
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        # scikit-learn 1.9 reads this tag of whatever takes sparse X and has predict_proba,
-        # also of a clusterer, and then expects 4 columns: the default n_clusters
+        # scikit-learn 1.9 reads this tag of every estimator that takes sparse X and has
+        # predict_proba, also of a clusterer, and then expects 4 columns: the default n_clusters
         tags.classifier_tags = ClassifierTags(multi_class=True)
         return tags
 
@@ -465,11 +465,11 @@ class BaseDeepClusterer(
         return state | {"_model": self._model.on_cpu()} if "_model" in state else state
 
 
-_OF_FEATURES = ("n_features_in_", "feature_names_in_")  # what the door notes
+_OF_FEATURES = ("n_features_in_", "feature_names_in_")  # that check_X sets
 
 
 def _refuse_parameters(name: str, given: Mapping[str, Any]) -> None:
-    """Refuse what scikit-learn's constraints of single parameters cannot tell."""
+    """Refuse what scikit-learn's constraints, which check each parameter alone, do not find."""
     n_clusters, random_state = given["n_clusters"], given["random_state"]
     if isinstance(n_clusters, bool):
         raise ValueError(
@@ -486,7 +486,7 @@ def _refuse_parameters(name: str, given: Mapping[str, Any]) -> None:
 def _number_clusters(
     model: FittedModel, X: Any, history: list[dict[str, Any]]
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Labels of the training samples, with clusters numbered without a gap, and the history."""
+    """Labels of the training samples, with clusters numbered without gaps, and the history."""
     n_clusters = model.plan.n_clusters
     labels = model.labels(X)
     used = np.unique(labels)

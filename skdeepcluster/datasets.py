@@ -1,4 +1,4 @@
-"""A folder of pictures as an array, and synthetic data that dissimilarities are compared on.
+"""Load a folder of pictures as an array, and make synthetic data to compare dissimilarities on.
 
 The generators follow the code of Lara and Gonzalez 2020, "Dissimilarity Mixture Autoencoder for
 Deep Clustering" (arXiv 2006.08177); the defaults are the settings of the paper. Its two other sets
@@ -53,8 +53,8 @@ def load_images(
     Returns
     -------
     images : ndarray of shape (n_images, n_channels, size, size), dtype uint8
-        The pixels, from 0 to 255. Pictures are turned as their camera says, the first frame of
-        an animation is taken, and transparent pixels become white.
+        The pixels, from 0 to 255. Pictures are rotated as their camera recorded, only the first
+        frame of an animation is used, and transparent pixels become white.
     files : list of pathlib.Path
         The file of each image.
 
@@ -117,7 +117,7 @@ def _read_picture(file: Path, size: int, mode: str) -> np.ndarray:
         ) from error
     try:
         with Image.open(file) as opened:
-            opened.draft(mode, (2 * size, 2 * size))  # a JPEG of a camera decodes faster so
+            opened.draft(mode, (2 * size, 2 * size))  # a large JPEG decodes faster at this size
             picture = ImageOps.exif_transpose(opened)
             picture.load()
     except Exception as error:  # each format has errors of its own
@@ -159,7 +159,7 @@ def make_painwheel(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make the arms of a wheel, elongated and bent, in the plane.
 
-    Euclidean clusters are round; these need a covariance each.
+    The Euclidean distance finds round clusters; these clusters need a covariance each.
 
     Parameters
     ----------

@@ -3,8 +3,8 @@
 Each formula is a function ``f(x, center, **params)`` of two tensors of shape ``(..., m)``, which
 are broadcast against each other. It reduces the last axis. So the same formula gives the
 dissimilarities of all pairs of points and centers, or those of the rows of two tensors. Gradients
-are never NaN, also where a point equals a center or a row is zero. At a kink the gradient is that
-of one side, or zero.
+are never NaN, even if a point equals a center or a row is zero. At a point without a gradient, they
+are the gradient of one side, or zero.
 
 The formulas are those of Lara and Gonzalez 2020, "Dissimilarity Mixture Autoencoder for Deep
 Clustering" (arXiv 2006.08177), table 1, and of their code (github.com/juselara1/dmae).
@@ -29,7 +29,7 @@ Period = float | Collection[float | None]
 def euclidean(x: Tensor, center: Tensor) -> Tensor:
     """Euclidean distance, for round clusters.
 
-    Lara and Gonzalez 2020, table 1. It is not squared, as in their code.
+    Lara and Gonzalez 2020, table 1. Like their code, it does not square the distance.
 
     Parameters
     ----------
@@ -244,8 +244,8 @@ def dot_product(x: Tensor, center: Tensor) -> Tensor:
 def itakura_saito(x: Tensor, center: Tensor) -> Tensor:
     """Itakura-Saito divergence, for positive data such as spectra.
 
-    Lara and Gonzalez 2020, table 1: the sum of ``x / center - ln(x / center) - 1``. Centers count
-    with their absolute value, so that training can correct a step across zero. Both arguments are
+    Lara and Gonzalez 2020, table 1: the sum of ``x / center - ln(x / center) - 1``. The absolute
+    value of a center is used, so that training can correct a step across zero. Both arguments are
     at least 1e-12.
 
     Parameters
@@ -272,7 +272,7 @@ def _log_shares(weights: Tensor) -> Tensor:
     return weights.log() - weights.sum(dim=-1, keepdim=True).log()
 
 
-# From values to logarithms of shares, which do not underflow. A softmax needs no smoothing: it
+# From values to logarithms of shares: logarithms do not underflow. A softmax needs no smoothing: it
 # cancels. "identity" is for data without negative values; centers may be negative, hence abs.
 _NORMALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "abs_sum": lambda v: _log_shares(v.abs()),
@@ -329,9 +329,9 @@ def _periods(period: Period, like: Tensor) -> Tensor:
 def toroidal(x: Tensor, center: Tensor, *, period: Period) -> Tensor:
     """Squared Euclidean distance for periodic columns such as angles and hours.
 
-    The difference in each periodic column is that of the shortest way around. From the code of Lara
-    and Gonzalez 2020, which has two columns; here the number of columns and the position of points
-    and centers are free.
+    In each periodic column, the difference is the shorter way around. From the code of Lara and
+    Gonzalez 2020, which has two columns; here any number of columns and any position of points and
+    centers is allowed.
 
     Parameters
     ----------
@@ -360,7 +360,7 @@ def toroidal(x: Tensor, center: Tensor, *, period: Period) -> Tensor:
 
 
 def wrap(centers: Tensor, period: Period, origin: float | Tensor = 0.0) -> Tensor:
-    """Move centers by whole periods to where the data are, so that they can be read.
+    """Move centers by whole periods to the range of the data, so that users can read them.
 
     Training with :func:`toroidal` may move centers by whole periods, which changes no
     dissimilarity.
@@ -429,7 +429,7 @@ def precision_factors(
     Lara and Gonzalez 2020 invert the sample covariance of each cluster. Here `regularization` times
     its mean variance is added to its diagonal first. A cluster that has at most `m` points, or only
     equal points, gets the covariance that is pooled over all clusters. If this is zero too, the
-    factor is the identity matrix. All is computed in float64.
+    factor is the identity matrix. All computations are in float64.
 
     Parameters
     ----------

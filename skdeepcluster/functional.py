@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, normalize, softplus
 
 
 def _wide(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors, converted to float32 where they are narrower."""
+    """The tensors, converted to float32 if they are narrower."""
     return tuple(t.to(torch.promote_types(t.dtype, torch.float32)) for t in tensors)
 
 
@@ -181,7 +181,7 @@ def reconstruction_error(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def contrastive_loss(z: Tensor, other: Tensor, temperature: float = 0.2) -> Tensor:
-    """Contrastive loss: small where each row is more similar to its partner than to other rows.
+    """Contrastive loss: small if each row is more similar to its partner than to other rows.
 
     Oord et al. 2018, equation 4, with pairs as in Chen et al. 2020, equation 1. The similarity is
     the cosine of the angle. Up to a constant, minus this loss is a lower bound of the mutual
@@ -323,7 +323,7 @@ def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     tensor([0.5000])
     """
     mean, log_variance = _wide(mean, log_variance)
-    # exp would round the difference to less than 0
+    # with exp(), rounding could make the difference negative
     return 0.5 * (mean.square() + (log_variance.expm1() - log_variance)).sum(dim=-1)
 
 
@@ -430,7 +430,7 @@ def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:
     near, last = distances[:, :-1] if distances.shape[1] > 1 else distances, distances[:, -1:]
     tiny = torch.finfo(distances.dtype).tiny
     if kind == "probabilistic":
-        # where all neighbours lie on the border, they get equal weights
+        # if all neighbours lie on the border, they get equal weights
         weights = last - near
         weights = torch.where(weights.sum(dim=1, keepdim=True) > 0, weights, 1.0)
     else:

@@ -62,7 +62,7 @@ class SilhouetteScorer:
     It is the silhouette of the predicted clusters in a space that no candidate of a
     :class:`~sklearn.model_selection.GridSearchCV` changes. The silhouette in a candidate's own
     embedding would reward a network that draws samples together, whether they belong together or
-    not. Besides, it cannot be compared between candidates.
+    not. It also cannot be compared between candidates.
 
     Parameters
     ----------
@@ -112,8 +112,8 @@ class SilhouetteScorer:
         Returns
         -------
         score : float in [-1, 1]
-            Higher is better. -1 if a cluster holds none of the samples, so that a collapse is
-            never the best.
+            Higher is better. -1 if a cluster holds none of the samples, so that a collapse is never
+            the best.
         """
         fewest = max(2, _n_clusters(estimator))
         labels = np.asarray(estimator.predict(X))
@@ -145,14 +145,14 @@ class SilhouetteScorer:
 
 @dataclass(frozen=True)
 class StabilityScorer:
-    """Use this as ``scoring`` without labels, to see if fits to other samples agree.
+    """Use this as ``scoring`` without labels, to see if fits to different samples agree.
 
-    It is the prediction strength, for :class:`~sklearn.model_selection.GridSearchCV`. The
-    candidate is fitted to the training fold, and a clone with another seed to the test fold. In
-    each cluster of the clone, the score looks at the pairs of test samples, and counts the share
-    that the candidate puts into one cluster too. The score is the smallest share. Too many
-    clusters cut through groups, each fit at another place. So the authors take the largest
-    `n_clusters` with a mean of at least 0.8 to 0.9. Each score costs one more fit.
+    It is the prediction strength, for :class:`~sklearn.model_selection.GridSearchCV`. The candidate
+    is fitted to the training fold, and a clone with another seed to the test fold. In each cluster
+    of the clone, the score looks at the pairs of test samples, and counts the share that the
+    candidate puts into one cluster too. The score is the smallest share. If there are too many
+    clusters, each fit cuts the groups in other places. So the authors take the largest `n_clusters`
+    with a mean of at least 0.8 to 0.9. Each score costs one more fit.
 
     Parameters
     ----------

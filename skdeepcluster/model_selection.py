@@ -21,10 +21,10 @@ from .base import BaseDeepClusterer
 
 __all__ = ["NClustersSuggestion", "suggest_n_clusters"]
 
-_DRAWS = 5  # of the samples; one draw shows a few valleys that are not in the next
-_SHARE = 0.8  # of the samples that are in a draw
-_MAX_ROWS = 3_000  # in a draw, as all pairs of them are looked at
-# neighbours that the density is measured with: one in 75 rows, within these limits
+_DRAWS = 5  # random parts of the samples; each shows a few valleys that the next does not have
+_SHARE = 0.8  # of the samples, in each draw
+_MAX_ROWS = 3_000  # in a draw, because all pairs of them are compared
+# number of neighbours to measure the density: one for each 75 rows, within these limits
 _ROWS_PER_NEIGHBOR = 75
 _LEAST_NEIGHBORS, _MOST_NEIGHBORS = 10, 30
 
@@ -99,8 +99,8 @@ def suggest_n_clusters(
 
     Notes
     -----
-    The density at a sample is that of a ball that reaches to one of its nearest neighbours: number
-    n / 75, but at least 10 and at most 30, of n samples. The ball has as many dimensions as the
+    The density at a sample is the density of a ball that reaches to its k-th nearest neighbour. For
+    n samples, k is n / 75, but at least 10 and at most 30. The ball has as many dimensions as the
     distances to these neighbours suggest [1]_. Dense regions and the valleys between them come from
     the single linkage of mutual reachability distances [2]_. The depth of a valley is the logarithm
     of the ratio of two densities, that of the less dense of the two peaks and that of the saddle
@@ -180,7 +180,7 @@ def _check_candidates(n_clusters_range: Iterable[int]) -> np.ndarray:
 def _points(
     model: BaseDeepClusterer, X: Any, most: int, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Where dense regions are looked for: the samples or their embeddings, at most 15 000."""
+    """The points to search for dense regions: samples or their embeddings, at most 15 000."""
     validate_parameter_constraints(
         model._parameter_constraints, model.get_params(deep=False), type(model).__name__
     )
@@ -195,8 +195,8 @@ def _points(
         )
     rows = plan.rows(rows_of_X, cpu)
     index = some_rows(rows, _DRAWS * _MAX_ROWS, random_state)
-    # neighbours are the views that vectors are pretrained with: that adds noise to the density, and
-    # the embedding knows no more than the samples
+    # for vectors, pretraining uses neighbours as views: that adds noise to the density, and the
+    # embedding holds no more information than the samples
     if data.kind in ("vectors", "table", "embeddings"):
         return rows_as_features(rows, index, data.kind, random_state)
     embedding: np.ndarray = _embedding(model, X)[index]
@@ -238,8 +238,8 @@ def _separations(points: np.ndarray, most: int) -> np.ndarray:
 
 
 def _persistences(merges: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """By which factor, as a logarithm, a ball at a saddle is larger than that at the lower peak."""
-    smallest = [*radius.tolist()]  # in each cluster of the hierarchy: the ball at its peak
+    """Logarithm of the ratio of two radii: of the ball at a saddle, and at the lower peak."""
+    smallest = [*radius.tolist()]  # the ball at the peak of each cluster of the hierarchy
     persistences = []
     for left, right, saddle, _ in merges:
         peaks = smallest[int(left)], smallest[int(right)]

@@ -302,7 +302,7 @@ def test_a_damaged_file_is_told_of_and_not_loaded(model, whole, how):
     kill(model, 4)
     (path,) = files(model)
     path.write_bytes(damage(path.read_bytes(), how))
-    with pytest.warns(UserWarning, match=r"checkpoint .* is ignored, for it is damaged"):
+    with pytest.warns(UserWarning, match=r"checkpoint .* is ignored, because it is damaged"):
         assert kill(model, 4)[0] == "pretrain"
     assert_same(whole, fit(model))  # from the good one that was written in its place
 
@@ -315,7 +315,7 @@ def test_the_file_of_another_fit_is_not_loaded_under_any_name(model):
     kill(other, 3)
     (theirs,) = {*files(model)} - {path}
     theirs.write_bytes(content)
-    with pytest.warns(UserWarning, match="it is of another fit"):
+    with pytest.warns(UserWarning, match="it belongs to another fit"):
         _, begun = fit_and_watch(other)
     assert len(begun) == 6
     assert files(model) == [path]
@@ -406,7 +406,7 @@ def test_networks_are_told_apart_by_what_they_are():
 
 def test_a_lambda_is_refused(model):
     model.set_params(augmentation=lambda x: x)
-    with pytest.raises(ValueError, match=r"augmentation.* cannot be told apart by checkpoint"):
+    with pytest.raises(ValueError, match=r"augmentation.* cannot be identified by checkpoint"):
         fit(model)
 
 

@@ -76,7 +76,7 @@ def test_a_callback_of_one_process_stops_all(by_two):
 @pytest.mark.parametrize("outcome", ["unlike X", "unlike gamma", "unlike estimator"])
 def test_processes_with_other_work_are_refused(by_two, outcome):
     refusals = " ".join(str(found[outcome]) for found in by_two)
-    assert re.search(f"2 processes that got unlike [a-z_, ]*{outcome.split()[1]}", refusals)
+    assert re.search(f"2 processes that have different [a-z_, ]*{outcome.split()[1]}", refusals)
 
 
 def test_a_checkpoint_of_several_processes_is_refused(by_two):

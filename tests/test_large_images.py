@@ -117,6 +117,7 @@ def test_a_smooth_image_comes_back():
     assert back[0, 0, 20, 3] > back[0, 0, 20, 40]
 
 
+@pytest.mark.filterwarnings("ignore:Clusters collapsed in phase")  # a tiny budget
 def test_no_bound_sees_all_pixels():
     model = DCEC(2, **SHORT, max_pixels=None, architecture="mlp").fit(X)
     assert model.settings_["network_shape"] is None

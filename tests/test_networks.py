@@ -142,7 +142,7 @@ def test_auto_keeps_networks_of_users_in_float32(layer, monkeypatch):
         assert precision(architecture, "bf16", image_shape=(1, 8, 8)) == "bf16"
 
 
-@pytest.mark.parametrize(("side", "expected"), [(4, "32"), (5, "bf16")])
+@pytest.mark.parametrize(("side", "expected"), [(4, "32"), (15, "32"), (16, "bf16")])
 def test_auto_keeps_our_convolutions_of_narrow_images_in_float32(side, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: FAST, raising=False)
     plan = plan_of(DCEC(2, precision="32"), np.ones((20, 1, 16, side)))

@@ -1,4 +1,4 @@
-"""Explains input that is not a matrix of numbers: what it is, and how to make it one."""
+"""Explain input that is not a matrix of numbers: what it is, and how to convert it."""
 
 import datetime
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ DATES = "Turn dates and times into numbers, for example into days since the firs
 
 
 def explain(X: Any) -> str:
-    """What `X` holds in place of numbers, and the remedy; "" if it holds numbers only.
+    """What `X` holds instead of numbers, and the remedy; "" if it holds numbers only.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def explain(X: Any) -> str:
 
 
 def _cells(X: Any) -> np.ndarray:
-    """The entries of `X` as Python objects; its items where they have different shapes."""
+    """The entries of `X` as Python objects; its items if they have different shapes."""
     try:
         np.asarray(X)  # fails on lists that are ragged
         return np.asarray(X, dtype=object)
@@ -75,7 +75,7 @@ def _names(X: Any, ndim: int, number: int) -> tuple[str, str]:
 
 
 def _explain_no_array(X: Any) -> str:
-    """What an object is that numpy does not read, and how to make an array of it."""
+    """What an object is that numpy cannot read, and how to convert it to an array."""
     what = f"X is an object of type {type(X).__name__}, which numpy cannot read as an array."
     if isinstance(X, str | PurePath):
         return (
@@ -93,7 +93,7 @@ def _explain_no_array(X: Any) -> str:
 
 
 def _explain_column(cell: Any, column: np.ndarray, name: str, code: str) -> str:
-    """What a column with `cell` in it holds, and how to make numbers of it."""
+    """What a column with `cell` in it holds, and how to convert it to numbers."""
     if type(cell).__name__ == "NAType":  # of pandas, which need not be installed
         return MISSING
     if isinstance(cell, str | bytes | PurePath):
@@ -123,7 +123,7 @@ def _explain_column(cell: Any, column: np.ndarray, name: str, code: str) -> str:
 
 
 def _shape(cell: Any) -> tuple[int, ...] | None:
-    """Shape of an entry, () for one value, None where its own items have different shapes."""
+    """Shape of an entry, () for one value, None if its own items have different shapes."""
     try:
         return tuple(np.shape(cell))
     except ValueError:
@@ -131,7 +131,7 @@ def _shape(cell: Any) -> tuple[int, ...] | None:
 
 
 def _explain_text(cell: str | bytes | PurePath, name: str, code: str) -> str:
-    """What text holds: numbers, vectors or words, and how to make numbers of it."""
+    """What text holds: numbers, vectors or words, and how to convert it to numbers."""
     text = cell.decode(errors="replace") if isinstance(cell, bytes) else str(cell)
     begin = f"{name} holds text, for example {text[:40]!r}."
     numbers = text.strip("[]() \n").replace(",", " ").split()

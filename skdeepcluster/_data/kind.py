@@ -7,13 +7,13 @@ import scipy.sparse as sp
 
 from .scaling import column_bounds, one_unit
 
-_BAG_OF_WORDS = 0.05  # share of entries that are not zero, up to which vectors are taken for text
+_BAG_OF_WORDS = 0.05  # vectors with a smaller share of entries that are not zero count as text
 _MANY_COLUMNS, _FEW_COLUMNS = 128, 40
 _LIKE_NORM = 0.25  # deviation of the lengths of embeddings, as a share of their mean
-_ROWS = 500  # whose lengths are compared
+_ROWS = 500  # rows whose lengths are compared
 
 KINDS = ("images", "bag of words", "embeddings", "table", "vectors")
-# whose partition without a network is better than what a network finds from nothing
+# for these kinds, a partition without a network is better than one that a network learns alone
 FROM_SAMPLES = ("embeddings", "table")
 
 

@@ -16,7 +16,7 @@ from .._warnings import ignoring
 from .scaling import Scaler, row_chunks
 
 INFERENCE_BATCH = 256  # rows
-# in and out of layers like ours, for `_smallest_batch`
+# inputs and outputs of layers like ours, for `_smallest_batch`
 _LAYERS = ((64, 32), (784, 512), (512, 256), (256, 10))
 
 
@@ -125,8 +125,8 @@ def _smallest_batch(n_threads: int) -> int:
 
     The last bits of a float32 matrix product depend on its number of rows. From some power of two
     on they do not: from 4 on processors with AVX2, from 16 on those with AMX. It is measured here,
-    in milliseconds. Batches are padded to so many rows, so that the answer for a row does not
-    depend on the others.
+    in milliseconds. Batches are padded to this number of rows, so that the answer for a row does
+    not depend on the others.
     """
     generator = torch.Generator().manual_seed(0)
     smallest = 4

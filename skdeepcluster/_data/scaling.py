@@ -48,7 +48,7 @@ class Scaler:
         """Scaled float32 rows, computed in float32 or in the dtype of `chunk` if it is wider."""
         wide = chunk.dtype.kind in "iu" or chunk.dtype.itemsize > 4
         dtype = np.float64 if wide else np.float32
-        # what overflows is reported by inference, which knows the sample
+        # inference reports overflows, because it knows the sample
         with np.errstate(over="ignore"):
             scaled = np.subtract(chunk, self.shift.astype(dtype), dtype=dtype)
             scaled *= self.factor.astype(dtype)

@@ -1,1 +1,1 @@
-"""Training: what a fit will do, the loop that does it, and what it runs on."""
+"""Training: the plan of a fit, the loop over its phases, and the devices."""

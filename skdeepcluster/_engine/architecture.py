@@ -74,7 +74,7 @@ def build_autoencoder(
     pair = builders[architecture](shape, width, *widths)
     generator = torch.Generator().manual_seed(seed)
     for part in pair:
-        glorot_(part.float(), generator)  # float32 whatever torch's default dtype
+        glorot_(part.float(), generator)  # float32 for any default dtype of torch
     return pair
 
 
@@ -102,7 +102,7 @@ def refuse_too_wide(plan: Plan) -> None:
 
 
 def default_widths(n_features: int) -> tuple[int, int]:
-    """Hidden widths of the encoder, which bound the weights for very wide data."""
+    """Hidden widths of the encoder. For very wide data, they limit the number of weights."""
     return (min(512, max(32, _WIDE_LAYER // n_features)), 256)
 
 

@@ -93,7 +93,7 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> list[Any]:
     Parameters
     ----------
     callbacks : sequence or None
-        Callbacks of skorch, classes of such, or pairs of a name and either.
+        Callbacks of skorch, their classes, or pairs of a name and one of these.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> list[Any]:
                 )
         if not issubclass(kind, Callback):
             raise ValueError(
-                f"callbacks holds {item!r}, which is no callback of skorch. Each item is an "
+                f"callbacks holds {item!r}, which is not a callback of skorch. Each item is an "
                 "instance or a subclass of skorch.callbacks.Callback, or a pair (name, callback): "
                 "derive your own callback from that class."
             )
@@ -131,12 +131,12 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> list[Any]:
 
 @contextmanager
 def noting_ctrl_c() -> Iterator[list[int]]:
-    """Give a list that is empty until the user presses Ctrl-C, which interrupts as always.
+    """Give a list that is empty until the user presses Ctrl-C. Ctrl-C still interrupts.
 
     A callback stops training with ``raise KeyboardInterrupt``, which looks the same as the user's
-    Ctrl-C to whoever catches it. Only the handler of the signal can tell them apart. Outside of the
-    main thread there is nothing to note: Python runs signal handlers in the main thread only. The
-    same holds if SIGINT is ignored or handled outside of Python.
+    Ctrl-C to the code that catches it. Only the handler of the signal can tell them apart. Outside
+    of the main thread the list stays empty: Python runs signal handlers in the main thread only.
+    The same holds if SIGINT is ignored or handled outside of Python.
     """
     pressed: list[int] = []
     handler = signal.getsignal(signal.SIGINT)

@@ -17,7 +17,7 @@ from .._encoding import decode, encode, intact, pack, require_safetensors, unpac
 from .._version import __version__
 
 _FORMAT = "skdeepcluster checkpoint"
-# between two writes: so many, or so many times what a write takes where that is more than one
+# between two writes; after a write of more than a second, this many times its duration
 _SECONDS = 10.0
 
 
@@ -29,13 +29,13 @@ class Checkpoint:
     directory : str, path-like or None
         Where the file is; None keeps nothing.
     key : mapping of str to values
-        All that the fit depends on. Its hash is the name of the file, so that fits share a
-        directory and none takes the file of another.
+        All that the fit depends on. Its hash is the name of the file, so that several fits can
+        share a directory.
 
     Attributes
     ----------
     states : dict of str to dict
-        State of each training by name, as the file had it and as they have been kept since.
+        State of each training, by name: from the file, or kept later.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Checkpoint:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             raise ValueError(
-                f"checkpoint={directory!r} is a file: pass a directory, which is made if need be."
+                f"checkpoint={directory!r} is a file: pass a directory. A missing one is made."
             ) from error
         self._written, self._cost = time.monotonic(), 0.0
         if self.path.exists():
@@ -77,13 +77,13 @@ class Checkpoint:
         try:
             description = encode(self.states, "states", tensors)
             write(self.path, pack({"format": _FORMAT, "name": self.name}, description, tensors))
-        except OSError as error:  # a full disk is no reason to lose the fit too
+        except OSError as error:  # a full disk must not stop the fit
             _warn(f"The checkpoint {self.path} could not be written: {error}. Training continues.")
         self._written = time.monotonic()
         self._cost = self._written - begun
 
     def remove(self) -> None:
-        """Remove the file, and what killed fits have left of unfinished ones."""
+        """Remove the file, and unfinished files that killed fits left."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
             for unfinished in self.path.parent.glob(f".{self.path.name}.*"):
@@ -93,11 +93,14 @@ class Checkpoint:
         try:
             metadata, tensors = unpack(path.read_bytes())
             if (metadata.get("format"), metadata.get("name")) != (_FORMAT, self.name):
-                raise ValueError("it is of another fit")
+                raise ValueError("it belongs to another fit")
             if not intact(metadata, tensors):
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum is wrong")
         except (OSError, ValueError) as error:
-            _warn(f"The checkpoint {path} is ignored, for it is damaged: {error}. Fit begins anew.")
+            _warn(
+                f"The checkpoint {path} is ignored, because it is damaged: {error}. "
+                "Fit starts from scratch."
+            )
             return
         self.states = decode(json.loads(metadata["description"]), tensors)
 
@@ -123,7 +126,7 @@ def hashes(parameters: Mapping[str, Any], by: str) -> dict[str, str]:
     Raises
     ------
     ValueError
-        If one cannot be pickled, as a lambda.
+        If a value cannot be pickled, such as a lambda.
     """
     found = {}
     for name, value in parameters.items():
@@ -131,16 +134,17 @@ def hashes(parameters: Mapping[str, Any], by: str) -> dict[str, str]:
             found[name] = joblib.hash(_content(value), coerce_mmap=True)
         except Exception as error:
             raise ValueError(
-                f"{name}={value!r} cannot be told apart by {by}: pass a function that is "
+                f"{name}={value!r} cannot be identified by {by}: pass a function that is "
                 f"defined in a module, not a lambda, or leave {by} at its default."
             ) from error
     return found
 
 
 def _content(value: Any) -> Any:
-    """What a value consists of, where its pickle says more.
+    """The content of a value, if its pickle holds more than that.
 
-    That of a network holds addresses of memory, that of sparse samples what was asked of them.
+    The pickle of a network holds memory addresses. The pickle of sparse samples holds results that
+    were computed from them.
     """
     if isinstance(value, tuple | list):
         return [_content(item) for item in value]
@@ -157,7 +161,7 @@ def _content(value: Any) -> Any:
 
 
 def module_state(module: nn.Module) -> dict[str, Any]:
-    """Tensors of a network, and what is at rest in it."""
+    """Tensors of a network, its frozen parameters and its modules in eval mode."""
     return {
         "tensors": dict(module.state_dict()),
         "frozen": [name for name, p in module.named_parameters() if not p.requires_grad],
@@ -166,7 +170,7 @@ def module_state(module: nn.Module) -> dict[str, Any]:
 
 
 def load_module_state(module: nn.Module, state: Mapping[str, Any]) -> None:
-    """The way back from :func:`module_state`, into a network of the same layers."""
+    """Load what :func:`module_state` returned into a network with the same layers."""
     module.load_state_dict(state["tensors"])
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in state["frozen"])

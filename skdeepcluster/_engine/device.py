@@ -51,12 +51,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_precision(plan: Plan, device: torch.device) -> str:
-    """The precision of matrix products in training; "auto" is "bf16" where that is fast and right.
+    """The precision of matrix products in training; "auto" is "bf16" if that is fast and correct.
 
-    On CPU, torch 2.13 returns arbitrary gradients for a bfloat16 convolution of a map that is
-    one pixel wide and taller. Ours may hold such a map if a side of the image is under 5 pixels,
-    or if the image is taller than wide and narrower than 30 pixels. "auto" avoids that, and
-    networks of the user on the CPU. "bf16" is refused there.
+    On CPU, torch 2.13 returns arbitrary gradients for a bfloat16 convolution of a map that is one
+    pixel wide and taller. Ours may hold such a map if a side of the image is under 5 pixels, or if
+    the image is taller than wide and narrower than 30 pixels. "auto" does not use bfloat16 for
+    these images, or for the user's own networks on the CPU. For these images, "bf16" is refused.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def resolve_precision(plan: Plan, device: torch.device) -> str:
     Raises
     ------
     ValueError
-        If "bf16" is asked for, and torch computes wrong gradients in it.
+        If `precision` is "bf16", and torch computes wrong gradients in it.
     """
     precision, architecture = str(plan.precision), plan.architecture
     on_cpu = device.type == "cpu"
@@ -103,8 +103,8 @@ def _may_be_one_pixel_wide(shape: tuple[int, ...]) -> bool:
 
 
 def _multiplies_in_bfloat16() -> bool:
-    """Whether the processor has instructions for it."""
-    # torch before 2.11 does not tell what the processor can do
+    """Whether the processor has instructions for bfloat16."""
+    # torch before 2.11 does not report what the processor can do
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -114,7 +114,7 @@ def local_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generator, which a user's network draws from, and restore it after."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         if device.type == "cpu":
-            torch.default_generator.manual_seed(seed)  # and no other device's
+            torch.default_generator.manual_seed(seed)  # but not that of other devices
         else:
             torch.manual_seed(seed)
         yield
@@ -124,9 +124,9 @@ def local_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
 def seeded_layers(seed: int, device: torch.device) -> Iterator[None]:
     """:func:`local_torch_seed` for building layers, one thread at a time.
 
-    Layers draw their first weights from torch's global generator, which all threads share. Hold
-    the lock only while layers are built, never while a network trains. The layers are float32,
-    whatever torch's default dtype is.
+    Layers draw their first weights from torch's global generator, which all threads share. Hold the
+    lock only while layers are built, never while a network trains. The layers are float32, for any
+    default dtype of torch.
     """
     with _BUILDING, local_torch_seed(seed, device):
         default = torch.get_default_dtype()

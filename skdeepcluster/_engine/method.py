@@ -1,4 +1,4 @@
-"""What the author of a method writes: its module, its phases and its loss."""
+"""The parts of a method that its author writes: module, phases and loss."""
 
 import dataclasses
 import math
@@ -24,10 +24,10 @@ Builder = Callable[..., tuple[nn.Module, nn.Module]]
 Augmentation = Callable[..., Tensor]
 
 PRETRAIN_UPDATES = 2400  # batches
-_VIEW_PRETRAIN_UPDATES = 700  # where two views of an image are compared
+_VIEW_PRETRAIN_UPDATES = 700  # if two views of an image are compared
 OVERCLUSTER_UPDATES = 600
 _TARGET_UPDATES = 32
-_SHORT_PRETRAIN_UPDATES = 600  # where the partition comes from the samples
+_SHORT_PRETRAIN_UPDATES = 600  # if the partition comes from the samples
 _SHORT_CLUSTER_UPDATES = 300
 CLUSTER_UPDATES = 1000
 _SMALL_IMAGE = 32 * 32  # pixels, up to which an MLP was as accurate as convolutions, and faster
@@ -44,31 +44,31 @@ def unchanged(x: Tensor, generator: Any) -> Tensor:
 def affine(x: Tensor, generator: Any) -> Tensor:
     """:func:`skdeepcluster.augment.random_affine`, weaker on small images.
 
-    One pixel is the same blur at any size, but a larger share of a small image.
+    A change of one pixel blurs images of any size equally, but is a larger share of a small image.
     """
     strength = min(1.0, min(x.shape[2:]) / _FULL_STRENGTH_SIDE)
     return random_affine(x, generator, strength=strength)
 
 
 def starts_from_samples(data: Data, given: Mapping[str, Any]) -> bool:
-    """Whether the start partition is one of the samples, which needs no long pretraining."""
+    """Whether the start partition comes from the samples, which needs no long pretraining."""
     return given["init"] == "samples" or (given["init"] == "auto" and data.kind in FROM_SAMPLES)
 
 
 def learns_from_views(data: Data, values: Mapping[str, Any]) -> bool:
     """Whether an autoencoder also learns to tell the views of an image from those of others.
 
-    The protocols of the papers that start from k-means on an autoencoder only reconstruct.
+    The papers that start from k-means on an autoencoder only reconstruct.
     """
     views = values["augmentation"] is not None and values["architecture"] is not None
     return data.kind == "images" and views and values["init"] != "k-means"
 
 
 def epochs_of_a_target(plan: Plan) -> int:
-    """Epochs that a target of images is kept for, where it comes from their smoothed embedding.
+    """Number of epochs that a target is kept for, for images with a smoothed start partition.
 
-    The centers alone do not tell that partition: after two batches of few images with many
-    clusters, half of the clusters were empty.
+    The centers alone do not describe that partition: with few images and many clusters, half of the
+    clusters were empty after two batches.
     """
     if not learns_from_views(plan.data, plan.values):
         return 1
@@ -93,11 +93,11 @@ class Method(ABC):
         them. A name that is missing costs time. A name that the phases do depend on gives wrong
         results.
     starts : int
-        How many starts "auto" makes, where the partition does not come from the samples.
+        How many starts "auto" makes, if the partition does not come from the samples.
     start_decides : bool
         Whether the phases before the last already decide the clusters.
     augmentations : mapping of str to callable
-        What the names of ``augmentation`` stand for, as ``(x, generator) -> x``.
+        The function for each name of ``augmentation``: ``(x, generator) -> x``.
     image_augmentations : frozenset of str
         Those of them that need images.
     """
@@ -193,11 +193,11 @@ class Method(ABC):
             The smaller the better.
         """
 
-    # ---------------------------------------------------------------- what "auto" stands for
+    # ---------------------------------------------------------------- what "auto" means
 
     @classmethod
     def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Say what each "auto" stands for on this data; other names are added to the plan.
+        """Give the value of each "auto" for this data; other names are added to the plan.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ class Method(ABC):
         return {
             "scaling": "auto",
             "augmentation": "affine" if images else "masking" if words else None,
-            # a topic is a direction, and so is what views of an image share
+            # at least one direction for each topic, or for each cluster of images
             "n_components": max(_COMPONENTS, int(given["n_clusters"]) if words or images else 0),
             "architecture": "conv" if large else "mlp",
             "hidden_units": default_widths(math.prod(data.sample_shape)),
@@ -270,7 +270,7 @@ class Method(ABC):
 
     @staticmethod
     def architectures(plan: Plan) -> dict[str, Builder]:
-        """Say what the names of ``architecture`` stand for.
+        """Give the function that builds each ``architecture`` name.
 
         Parameters
         ----------
@@ -308,7 +308,7 @@ class Method(ABC):
 
     @staticmethod
     def constants(plan: Plan, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
-        """Compute what the losses know about each sample, the same in every start and phase.
+        """Compute values for each sample that the losses use, equal in all starts and phases.
 
         Parameters
         ----------
@@ -328,7 +328,7 @@ class Method(ABC):
 
     @classmethod
     def resumed_phases(cls, plan: Plan, module: Any) -> tuple[Phase, ...]:
-        """Describe what ``warm_start`` runs: the last phase, from where the module is.
+        """Describe what ``warm_start`` runs: the last phase, from the current state of the module.
 
         Parameters
         ----------
@@ -350,7 +350,7 @@ class Method(ABC):
     ) -> nn.Module:
         """Build the module of `make_module` as training changed it, with tensors of these names.
 
-        Needed only where a phase replaces submodules by others.
+        Needed only if a phase replaces submodules by others.
 
         Parameters
         ----------
@@ -401,7 +401,7 @@ class Method(ABC):
 
     @classmethod
     def runs_foreign_code(cls, plan: Plan) -> bool:
-        """Tell whether code from outside of this package may draw from torch's global generator.
+        """Return whether code from outside of this package may draw from torch's global generator.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What inference needs, as one object that does not change."""
+"""All that inference needs, in one object that does not change."""
 
 import copy
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class FittedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device of the network."""
         device: torch.device = next(self.module.parameters()).device
         return device
 

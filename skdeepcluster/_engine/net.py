@@ -18,9 +18,10 @@ from .phases import Batch, Phase, Run, Step
 class ShuffledBatches:
     """The samples of a run in a new random order in each epoch, as :class:`Batch`.
 
-    A last batch of one row is dropped, since batch statistics do not exist there, and any smaller
-    last batch where the phase wants whole ones. The order depends on the seed and on the number of
-    the epoch only, so that all processes shuffle alike and a resumed fit has nothing to restore.
+    A last batch of one row is dropped, since batch statistics do not exist there, and so is any
+    smaller last batch if the phase needs whole batches. The order depends only on the seed and on
+    the number of the epoch, so that all processes use the same order and a resumed fit has nothing
+    to restore.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class PhaseNet(NeuralNet):
         if not self.module_.training:
             self._set_training(True)
         bfloat16 = self.run.plan.precision == "bf16"
-        # no cache: threads share it, and one that leaves autocast clears it for the others
+        # no cache: threads share it, and a thread that leaves autocast clears it for all
         with torch.autocast(
             self.run.rows.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False
         ):

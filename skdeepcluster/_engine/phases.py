@@ -1,4 +1,4 @@
-"""What a method trains, in the order of its paper's algorithm box."""
+"""The parts of a training: runs, batches, steps and phases."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,15 +27,16 @@ class Run:
     plan : Plan
         What the fit does: all parameters, with each "auto" resolved.
     generator : torch.Generator
-        The one source of randomness, on the device of the samples. Hand it to whatever draws.
+        The only source of randomness, on the device of the samples. Pass it to all functions that
+        draw random numbers.
     judge : tuple of index and graph, or None
-        Neighbour graph of the samples as they came in; None for text.
+        Neighbour graph of the samples themselves; None for text.
     simple : tuple of index and int ndarray, or None
         Some rows, and their clusters in a partition of the samples themselves.
     start : int ndarray of shape (n_samples,) or None
         The start partition, once there is one.
     constants : dict of str to tensor of shape (n_samples, ...)
-        What the losses know about each sample from the beginning.
+        Values for each sample that do not change during the fit.
     others : list of ndarray of shape (n_samples, n_components)
         Embeddings of the samples by the other starts of the fit.
     targets : dict of str to tensor of shape (n_samples, ...)
@@ -72,7 +73,7 @@ class Run:
     foreign_code: bool = False
 
     def draw_seed(self) -> int:
-        """A seed for what does not take a torch generator, as scikit-learn's estimators."""
+        """A seed for code that takes no torch generator, such as scikit-learn's estimators."""
         device = self.generator.device
         seed = torch.randint(2**31 - 1, (1,), generator=self.generator, device=device)
         return int(seed)
@@ -107,8 +108,8 @@ class Batch:
     targets : mapping of str to tensor of shape (b, ...)
         The run's constants and what the phase's `refresh` returned, for these samples.
     augment : callable
-        From samples to randomly augmented samples; the identity where the estimator augments
-        nothing. It never writes to its argument.
+        From samples to randomly augmented samples; the identity if the estimator augments nothing.
+        It never writes to its argument.
     run : Run
         The training that the batch belongs to.
     weight : float
@@ -131,7 +132,7 @@ class Batch:
 
     @property
     def progress(self) -> float:
-        """Share of the phase that is done, in [0, 1]: what anneals a weight."""
+        """Share of the phase that is done, in [0, 1]; use it to anneal a weight."""
         return self.run.progress
 
     @property
@@ -155,7 +156,7 @@ def forward_batches(
     In eval mode, without gradients.
     """
     training = module.training
-    if training:  # either takes as long as a small network with one row
+    if training:  # each call takes as long as a small network with one row
         module.eval()
     try:
         for where, x in rows.padded_batches():
@@ -169,10 +170,10 @@ def forward_batches(
 
 
 def gather(parts: Iterable[tuple[slice, Tensor]], rows: Rows) -> Tensor:
-    """What was computed of all samples batch by batch, of shape (n_samples, ...).
+    """Join what was computed batch by batch into one tensor of shape (n_samples, ...).
 
-    Written where it belongs at once: small results that are kept in a list pin the memory of the
-    large intermediates around them, which then grows with the number of batches.
+    Each result is copied at once. A list of small results would keep the memory of the large
+    intermediate tensors around them, which then grows with the number of batches.
     """
     whole = torch.empty(0)
     for where, part in parts:
@@ -213,18 +214,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with fixed losses.
+    """A part of training with fixed losses.
 
     Attributes
     ----------
     name : str
-        As ``history_``, progress and errors call it.
+        The name in ``history_``, progress and errors.
     epochs : int
-        Most passes over the data.
+        Maximum number of passes over the data.
     steps : tuple of Step
         Taken in turn, one batch each (or `repeat` batches).
     learning_rate : float
-        Of every step, times the step's own `rate`.
+        Learning rate of every step, times the step's own `rate`.
     schedule : callable
         From the share of the phase done, in [0, 1], to a factor on the learning rate.
     setup : callable, optional
@@ -244,11 +245,11 @@ class Phase:
     guarded : bool
         Whether a collapse of clusters ends the phase. A cluster that is empty, or one that holds
         more than 90 % of the samples, is a collapse; a phase that starts with one is not guarded.
-        If the largest cluster starts with more than 80 %, it may gain half of the rest.
-        The module then goes back to its last healthy state, and fit warns. A last phase that is
-        not guarded is never taken back either: False is for clusters that come from nothing.
+        If the largest cluster starts with more than 80 %, it may gain half of the rest. The module
+        then goes back to its last healthy state, and fit warns. A last phase that is not guarded is
+        never taken back either: False is for clusters that start from random weights.
     cached : bool
-        Whether the estimator's ``memory`` may hold what this phase and those before it gave.
+        Whether the estimator's ``memory`` may hold the result of this phase and those before it.
     augment : callable, optional
         ``(x, generator) -> x``, used instead of the estimator's augmentation.
     """

@@ -1,4 +1,4 @@
-"""What a fit will do: every "auto" resolved, before anything is trained."""
+"""The plan of a fit: every "auto" is resolved before anything is trained."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from .._data.rows import Rows
 from .._data.scaling import Scaler
 from ..functional import constant
 
-# parameters that all estimators know, for those that do not have them in their constructor
+# values for estimators that do not have these parameters in their constructor
 SHARED: Mapping[str, Any] = MappingProxyType(
     {
         "image_shape": None,
@@ -43,8 +43,8 @@ SHARED: Mapping[str, Any] = MappingProxyType(
         "random_state": None,
     }
 )
-_MANY_SAMPLES = 10_000  # from which training takes more batches
-# of these, the ones that do not change what a fit ends with
+_MANY_SAMPLES = 10_000  # for more samples, training takes more batches
+# parameters that do not change the result of a fit
 RUN_ONLY = frozenset(
     {
         "device",
@@ -70,9 +70,9 @@ class Data:
     n_samples, n_features : int
         Shape of the flat samples.
     image_shape : tuple of 3 ints or None
-        Channels, height and width; None where the samples are not images.
+        Channels, height and width; None if the samples are not images.
     network_shape : tuple of 3 ints or None
-        Shape of one image as the network sees it; None where that is the image itself.
+        Shape of one image as the network sees it; None if that is the image itself.
     """
 
     kind: str
@@ -121,7 +121,7 @@ class Plan:
     given : mapping of str to values
         The parameters as the user gave them.
     values : mapping of str to values
-        The parameters with each "auto" resolved, and what else the method's ``defaults`` hold.
+        The parameters with each "auto" resolved, and all other values in the method's ``defaults``.
     """
 
     data: Data
@@ -143,7 +143,7 @@ class Plan:
         return Rows(X, self.scaler, shape, device, network_shape=seen, resident=resident)
 
     def schedule(self, annealed: Callable[[float], float]) -> Callable[[float], float]:
-        """The given schedule, or a constant rate where ``learning_rate_schedule`` says so."""
+        """The given schedule, or a constant rate if ``learning_rate_schedule`` is "constant"."""
         return annealed if self.learning_rate_schedule == "annealed" else constant
 
     def with_scaler(self, scaler: Scaler) -> Self:
@@ -156,7 +156,7 @@ class Plan:
         return dataclasses.replace(self, values={**self.values, **values})
 
     def settings(self) -> dict[str, Any]:
-        """All that decides what the fit ends with, as a plain dict."""
+        """All settings that decide the result of the fit, as a plain dict."""
         facts = dataclasses.asdict(self.data)
         # the shape of the images may have come with the samples
         return facts | {n: v for n, v in self.values.items() if n not in RUN_ONLY} | facts
@@ -174,7 +174,7 @@ def make_plan(
     given : mapping of str to values
         All parameters, as the user gave them.
     defaults : mapping of str to values
-        What "auto" stands for, by parameter; other names are added to the plan.
+        The value of "auto", by parameter; other names are added to the plan.
     scaler : Scaler
         How the samples are scaled.
 
@@ -213,7 +213,7 @@ def shape_of_network(
     channels, height, width = image_shape
     if height * width <= most:
         return None
-    # integers: the root of a float may lose a pixel. A very long image keeps a line
+    # integers: the root of a float may lose a pixel. A very long image keeps at least one line
     short, long = sorted((height, width))
     narrow = max(1, math.isqrt(most * short // long))
     wide = min(math.isqrt(most * long // short), most // narrow)

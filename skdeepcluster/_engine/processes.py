@@ -1,4 +1,4 @@
-"""One fit by several processes, which accelerate connects. Each takes a part of every batch."""
+"""One fit in several processes, connected by accelerate. Each takes a part of every batch."""
 
 import atexit
 import contextlib
@@ -130,7 +130,7 @@ def _patience() -> Iterator[None]:
 
 
 def _leave() -> None:
-    """Disconnect from the other processes; else torch's threads abort this one when it ends."""
+    """Disconnect from the other processes; otherwise torch's threads abort this one at its end."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-_SECONDS_PER_LINE = 10.0  # between lines of the bar where a line cannot be redrawn
+_SECONDS_PER_LINE = 10.0  # between lines of the bar if a line cannot be redrawn
 
 
 class Progress:
@@ -15,7 +15,7 @@ class Progress:
     ----------
     verbose : {0, 1, 2}
         The parameter of the estimators. 1 draws the bar on ``sys.stderr``, 2 writes lines to
-        ``sys.stdout``. Where a stream is None, as under pythonw, nothing is shown.
+        ``sys.stdout``. If a stream is None, as under pythonw, nothing is shown.
     title : str
         Name of the estimator.
     epochs : int
@@ -52,12 +52,12 @@ class Progress:
             self.tell(f"{row['phase']} epoch {row['epoch']}: {values}")
 
     def tell(self, text: str) -> None:
-        """Write a line to ``sys.stdout``, above the bar if there is one; none at verbose=0."""
+        """Write a line to ``sys.stdout``, above the bar if there is one; nothing at verbose=0."""
         if self.verbose:
             tqdm.write(f"{self.title}{self.part} {text}")
 
     def skip(self, epochs: int) -> None:
-        """Take epochs that will not run off the total."""
+        """Subtract epochs that will not run from the total."""
         self.go_on(self.epochs - epochs, self.done)
 
     def go_on(self, epochs: int, done: int) -> None:

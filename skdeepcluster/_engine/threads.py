@@ -1,4 +1,4 @@
-"""How many threads of the CPU compute, for as long as a fit or an answer takes."""
+"""Set the number of CPU threads during fit or another method, and restore it after."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ _blas_limits: Any = None
 
 @contextlib.contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads; the setting belongs to the calling thread.
+    """Let torch use `count` threads; the setting belongs to the calling thread.
 
     Parameters
     ----------
@@ -36,10 +36,10 @@ def torch_threads(count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def all_threads(count: int) -> Iterator[None]:
-    """Let torch, scikit-learn and numpy use so many threads, then put their settings back.
+    """Let torch, scikit-learn and numpy use `count` threads, then restore their settings.
 
     The setting of numpy's linear algebra belongs to the process. If fits in threads overlap, the
-    first one changes it and the last one puts it back.
+    first one changes it and the last one restores it.
 
     Parameters
     ----------
@@ -72,10 +72,10 @@ def _in(threads: Callable[[int], Any], method: Call) -> Call:
 
 
 def fit_threads(method: Call) -> Call:
-    """Run a method of an estimator that trains in as many threads as its `n_jobs` says."""
+    """Run a method like fit, which trains, with the number of threads in `n_jobs`."""
     return _in(all_threads, method)
 
 
 def answer_threads(method: Call) -> Call:
-    """Run a method of an estimator that only uses its network in as many threads."""
+    """Run a method like predict, which does not train, with the number of threads in `n_jobs`."""
     return _in(torch_threads, method)

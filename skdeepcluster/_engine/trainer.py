@@ -18,23 +18,21 @@ from .net import PhaseNet, ShuffledBatches
 from .phases import Phase, Run
 from .progress import Progress
 
-_FEWEST_UPDATES = 100  # of a phase before its stop rule is asked: an epoch may be one batch
-_LARGEST_SHARE = (
-    0.9  # of the samples, that a cluster may hold, if it did not begin with most of them
-)
+_FEWEST_UPDATES = 100  # before the stop rule of a phase is asked: an epoch may be one batch
+_LARGEST_SHARE = 0.9  # of the samples in one cluster, if it did not hold most of them at the start
 
 
 class InterruptedTraining(Exception):
-    """The user stopped training; the module is that of the last finished epoch."""
+    """The user stopped training; the module has the state of the last finished epoch."""
 
 
 class _StoppedByCallback(Exception):
-    """A callback ended a phase, so that what it gave is not for the cache."""
+    """A callback ended a phase, so its result must not be cached."""
 
 
 @dataclass
 class Trainer:
-    """Takes a module through phases.
+    """Train a module through phases.
 
     Attributes
     ----------
@@ -49,7 +47,7 @@ class Trainer:
     history : list of dict
         One row per epoch.
     converged : bool
-        Whether the last phase was ended by its stop rule.
+        Whether the stop rule ended the last phase.
     checkpoint : Checkpoint
         Where the state is kept.
     name : str
@@ -57,7 +55,7 @@ class Trainer:
     finished : list of str
         Names of the phases that are done.
     passed : list of str
-        Those of them that were done when training was resumed, and are not run again.
+        The phases that were done when training was resumed. They are not run again.
     unfinished : dict or None
         The state of a phase that is to be resumed.
     stopped_by_callback : bool
@@ -125,9 +123,10 @@ class Trainer:
     def train_cached(
         self, phases: Sequence[Phase], seed: int, memory: Memory, key: dict[str, Any]
     ) -> None:
-        """Run the phases, or take what `memory` holds for the samples and `key`.
+        """Run the phases, or take the result that `memory` holds for the samples and `key`.
 
-        What a callback stopped early is used for this fit, but is not kept in `memory`.
+        If a callback stopped a phase early, this fit uses the result, but `memory` does not keep
+        it.
         """
         if all(phase.name in self.passed for phase in phases):
             return
@@ -160,7 +159,7 @@ class Trainer:
 
 
 def _call(key: dict[str, Any], X: Any, compute: Callable[[], Any]) -> Any:
-    """What ``memory`` caches: the outcome for these parameters and data."""
+    """The function that ``memory`` caches: the result for these parameters and data."""
     return compute()
 
 
@@ -190,7 +189,7 @@ class _PhaseTraining:
                 break
             self._keep(epoch)
         if not self.phase.guarded and self.sizes is not None and self.sizes.min() > 0:
-            # empty clusters are reported together with the labels
+            # fit warns about empty clusters together with the labels
             row |= {"collapsed": True} if _collapsed(self.sizes) else {}
         self.trainer.progress.skip(self.phase.epochs - epoch)
         self.net.notify("on_train_end", X=self.run.rows, y=None)
@@ -220,7 +219,7 @@ class _PhaseTraining:
         run, phase = self.run, self.phase
         self._look()
         self.guarded = phase.guarded and self.sizes is not None and not _collapsed(self.sizes)
-        if self.guarded:  # a cluster that begins with 90 % of the samples may gain a few
+        if self.guarded:  # a cluster that starts with 90 % of the samples may gain a few
             share = self.sizes.max() / self.sizes.sum()
             self.largest_share = max(_LARGEST_SHARE, float(1 + share) / 2)
         self.finished = self.healthy = copy.deepcopy(run.module.state_dict())
@@ -293,7 +292,7 @@ class _PhaseTraining:
             self.run.targets = self.run.constants | self.phase.refresh(self.run)
 
     def _look(self) -> None:
-        """Hard labels and cluster sizes, where the targets hold an assignment."""
+        """Hard labels and cluster sizes, if the targets hold an assignment."""
         self.labels, self.sizes = None, None
         if "q" in self.run.targets:
             q = self.run.targets["q"]
@@ -345,12 +344,12 @@ def _refuse_divergence(row: dict[str, Any], module: nn.Module) -> None:
         raise FloatingPointError(
             f"Training diverged: {what} in phase '{row['phase']}', epoch {row['epoch']}. Lower "
             "learning_rate, set precision='32', or check X for outliers and columns of very "
-            "unlike scale (scaling='standard')."
+            "different scale (scaling='standard')."
         )
 
 
 def warn_collapse(history: list[dict[str, Any]]) -> None:
-    """Warn where a training was ended by a collapse of its clusters.
+    """Warn if a collapse of its clusters ended a training.
 
     Parameters
     ----------

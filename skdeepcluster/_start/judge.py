@@ -1,4 +1,4 @@
-"""The label-free judge of partitions: the normalised cut of the samples' neighbour graph."""
+"""Compare partitions without labels: the normalised cut of the samples' neighbour graph."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -7,9 +7,9 @@ from .._data.rows import Rows
 from .._engine.plan import Plan
 from .neighbors import neighbor_graph, rows_as_features, some_rows
 
-MAX_ROWS = 10_000  # that start partitions are computed on, and judged
-# of its edges, on average over the clusters: a difference that is no noise. Training on images
-# sees more than pixels show, and may cut more of their graph
+MAX_ROWS = 10_000  # rows for which start partitions are computed and compared
+# share of a cluster's edges, as a mean over clusters: a larger difference is not noise. A network
+# for images sees more than pixels show, and may cut more of their graph
 _CLEARLY = {"table": 0.01, "embeddings": 0.03}
 _CLEARLY_ELSEWHERE = 0.1
 
@@ -17,11 +17,11 @@ _CLEARLY_ELSEWHERE = 0.1
 def input_graph(
     rows: Rows, kind: str, random_state: np.random.RandomState
 ) -> tuple[np.ndarray, sp.csr_array, np.ndarray]:
-    """Neighbour graph of (at most 10 000 of) the samples as they came in.
+    """Neighbour graph of the samples themselves (at most 10 000 of them).
 
-    It is no judge for bags of words: neighbours among them share a topic less often than a
-    cluster of the embedding does. Of two partitions of texts it preferred the worse one in three
-    of four cases (doc/benchmarks/judges.py).
+    Do not use it for bags of words: there, neighbours share a topic less often than members of a
+    cluster of the embedding. For texts, it preferred the worse of two partitions in three of four
+    cases (doc/benchmarks/judges.py).
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def input_graph(
 
 
 def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> float:
-    """Share of its edges that a cluster sends outside, summed over clusters.
+    """Share of a cluster's edges that leave the cluster, summed over clusters.
 
     Shi and Malik 2000, equation 2 for k clusters; an empty cluster counts 1, so that a
     collapsed partition is the worst, not the best.
@@ -59,7 +59,7 @@ def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> 
     labels : int ndarray of shape (n,)
         A partition.
     n_clusters : int
-        Clusters that were asked for.
+        Number of clusters that the user set.
 
     Returns
     -------

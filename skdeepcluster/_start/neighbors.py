@@ -9,16 +9,16 @@ from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 from .._data.rows import Rows
 
-# among which neighbours are looked for, as the search is quadratic, that k-means starts from, and
-# that a singular value decomposition is of
+# most rows for the exact search of neighbours, which is quadratic, for the starts of k-means, and
+# for a singular value decomposition
 MANY_ROWS = 20_000
-_EMBEDDING_WIDTH, _SVD_ROWS = 100, 1_000  # dimensions, and the rows that they are found from
-_SPARSE_WIDTH = 50  # dimensions that neighbours of sparse samples are looked for in
+_EMBEDDING_WIDTH, _SVD_ROWS = 100, 1_000  # dimensions, and the rows to find them
+_SPARSE_WIDTH = 50  # dimensions in which neighbours of sparse samples are searched
 TINY = float(np.finfo(np.float32).tiny)
 
 
 def some_rows(rows: Rows, most: int, random_state: np.random.RandomState) -> np.ndarray:
-    """Numbers of at most so many rows, in order."""
+    """Numbers of at most `most` rows, in order."""
     if len(rows) <= most:
         return np.arange(len(rows))
     return np.sort(random_state.choice(len(rows), most, replace=False))
@@ -27,7 +27,7 @@ def some_rows(rows: Rows, most: int, random_state: np.random.RandomState) -> np.
 def rows_as_features(
     rows: Rows, index: np.ndarray, kind: str, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Samples as a search of neighbours takes them.
+    """Samples in the form that a search for neighbours needs.
 
     They are scaled, and wide sparse ones are reduced to 50 dimensions. Neighbours of embeddings are
     those with the smallest angle, so their directions are taken, without scaling and in 100
@@ -42,7 +42,7 @@ def rows_as_features(
     kind : str
         Kind of the samples.
     random_state : numpy.random.RandomState
-        Of the truncated singular value decomposition of sparse samples.
+        Source of randomness for the truncated singular value decomposition of sparse samples.
 
     Returns
     -------
@@ -58,8 +58,8 @@ def rows_as_features(
         return rows.X[part].multiply(rows.scaler.factor).tocsr()
 
     svd = TruncatedSVD(min(_SPARSE_WIDTH, len(index) - 1), random_state=random_state)
-    svd.set_output(transform="default")  # arrays, whatever the user's global setting is
-    with np.errstate(invalid="ignore"):  # the share of the variance that samples without one have
+    svd.set_output(transform="default")  # arrays, for any global setting of the user
+    with np.errstate(invalid="ignore"):  # samples without variance give 0 / 0
         if len(index) <= MANY_ROWS:
             reduced: np.ndarray = svd.fit_transform(scaled(index))
             return reduced
@@ -89,17 +89,17 @@ def nearest_neighbors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nearest other rows of each row, in time that grows linearly from 20 000 rows on.
 
-    Among more rows the search is approximate, by pynndescent where that is installed, else it is
-    exact among 20 000 of them.
+    For more rows the search is approximate with pynndescent if that is installed, else it is exact
+    among 20 000 of them.
 
     Parameters
     ----------
     features : ndarray of shape (n, m)
         Points.
     n_neighbors : int
-        At most n - 1, or so many are found.
+        If it is more than n - 1, only n - 1 are found.
     random_state : numpy.random.RandomState
-        Draws the rows among which many rows are looked for, or seeds the approximate search.
+        Draws the 20 000 rows that are searched, or seeds the approximate search.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def nearest_neighbors(
         nearest = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(features[some])
         distances, among = nearest.kneighbors(features)
         index = some[among]
-    # each row loses itself, or the last of its neighbours where it is not among them
+    # remove each row from its own neighbours, or the last neighbour if the row is not among them
     lost = index == np.arange(n)[:, None]
     lost[~lost.any(axis=1), -1] = True
     shape = (n, n_neighbors)
@@ -138,7 +138,7 @@ def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:
     features : ndarray of shape (n, m)
         Points.
     n_neighbors : int
-        Neighbours a row, at most n - 1.
+        Number of neighbours of each row, at most n - 1.
 
     Returns
     -------
@@ -150,10 +150,10 @@ def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:
 
 
 def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
-    """Average each embedding with those of its 10 nearest neighbours, again and again.
+    """Average each embedding with those of its 10 nearest neighbours, repeatedly.
 
     ``Z <- (Z + P Z) / 2`` with the random-walk matrix P of the directed neighbour graph. It
-    contracts clusters that are manifolds, which k-means would cut.
+    contracts clusters that are curves or sheets. Without this, k-means would cut them.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The partition that training starts from, and the label-free judge of partitions.
+"""The partition that training starts from.
 
-Fine-tuning an embedding sharpens the clusters it starts from and does not repair them, so
-the start decides. Shared by the estimators; nothing here sees a label.
+Training makes the clusters of the start sharper but does not correct them, so the start decides.
+All estimators use this module, and nothing in it uses labels.
 """
 
 from collections.abc import Callable
@@ -38,8 +38,8 @@ def start_partition(
     ----------
     run : Run
         Module and samples. Without a `judge` "graph" and "overclustered" are k-means on the
-        embeddings of all starts side by side, or on their directions, whichever the starts
-        agree on more.
+        embeddings of all starts side by side, or on their directions: the one for which the starts
+        agree more.
     n_clusters : int
         Number of centers.
     init : {"overclustered", "graph", "k-means", "spectral", "samples"}
@@ -48,16 +48,17 @@ def start_partition(
         phase started from it, it is the same partition again. The others also take k-means on the
         directions of the smoothed embedding, and on the embeddings of the run's `others` and this
         one side by side, and keep the partition with the smallest normalised cut of the judge.
-        Different starts make different errors: what one embedding joins, another keeps separate.
+        Different starts make different errors: one embedding may separate clusters that another
+        joins.
 
     Returns
     -------
     assign : StudentTAssignment
         Its centers are the means of the partition in the embedding, on the run's device.
     targets : dict of str to tensor
-        "p", the partition itself as rows of zeros and a one: smoothing finds clusters that
-        are not round yet, which the centers alone would forget. Empty for "k-means",
-        whose clusters the centers tell exactly.
+        "p", the partition itself as one-hot rows: smoothing finds clusters that are not round yet,
+        and the centers alone do not describe these. Empty for "k-means", because there the centers
+        describe the clusters exactly.
     """
     Z = run.embed()
     random_state = np.random.RandomState(run.draw_seed())
@@ -93,7 +94,7 @@ def start_clusters(run: Run) -> dict[str, Tensor]:
     Returns
     -------
     targets : dict of str to tensor
-        Those of the first epoch.
+        The targets of the first epoch.
     """
     run.module.assign, targets = start_partition(run, run.plan.n_clusters, run.plan.init)
     return targets
@@ -130,7 +131,7 @@ def _smallest_cut(
 
 
 def _do_no_harm(run: Run, Z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """k-means on the samples themselves, where the partition is clearly worse than that."""
+    """Return k-means on the samples themselves if the partition is clearly worse than that."""
     if run.judge is None or run.simple is None:
         return labels
     (nodes, graph), (_, simple), n_clusters = run.judge, run.simple, run.plan.n_clusters
@@ -141,7 +142,7 @@ def _do_no_harm(run: Run, Z: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _everywhere(run: Run, Z: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Clusters of the judge's nodes as clusters of all rows; others take the nearest center."""
+    """Extend clusters of the judge's nodes to all rows: the other rows take the nearest center."""
     nodes, _ = cast(tuple[np.ndarray, sp.csr_array], run.judge)
     assign = _layer(_class_means(Z[nodes], labels, n_clusters), run)
     with torch.no_grad():
@@ -154,10 +155,10 @@ def _everywhere(run: Run, Z: np.ndarray, labels: np.ndarray, n_clusters: int) ->
 def best_k_means(
     features: np.ndarray, n_clusters: int, random_state: np.random.RandomState
 ) -> KMeans:
-    """The run of the least inertia of 20.
+    """The best of 20 runs of k-means: the one with the smallest inertia.
 
-    Above 20 000 rows, the runs use 20 000 of them, and the best continues with all: a tenth of the
-    time on 250 000 rows, to the same inertia.
+    Above 20 000 rows, the runs use 20 000 of them, and the best continues with all: on 250 000 rows
+    this takes a tenth of the time and gives the same inertia.
 
     Parameters
     ----------
@@ -175,7 +176,7 @@ def best_k_means(
     """
     seed = random_state.randint(np.iinfo(np.int32).max)
     k_means = KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed)
-    # duplicated samples: fit warns about the labels that it ends with
+    # k-means warns about duplicated samples; fit warns about its final labels
     with ignoring(ConvergenceWarning):
         if len(features) > MANY_ROWS:
             some = random_state.choice(len(features), MANY_ROWS, replace=False)
@@ -190,17 +191,18 @@ def seed_centers(
     n_clusters: int,
     random_state: np.random.RandomState,
 ) -> Tensor:
-    """Samples that are far apart by a dissimilarity, to start its centers from.
+    """Samples that are far apart by a dissimilarity, as first centers.
 
-    The seeding of k-means++ (Arthur and Vassilvitskii 2007) with any dissimilarity in the place of
-    the squared distance; the best of 20 by the sum of dissimilarities to the nearest.
+    This is the seeding of k-means++ (Arthur and Vassilvitskii 2007), with any dissimilarity instead
+    of the squared distance. Of 20 seedings, the one with the smallest sum of dissimilarities to the
+    nearest center is used.
 
     Parameters
     ----------
     Z : ndarray of shape (n, m)
         Embeddings.
     dissimilarity : Dissimilarity
-        One that needs no factors.
+        A dissimilarity that needs no factors.
     n_clusters : int
         Number of centers.
     random_state : numpy.random.RandomState
@@ -239,8 +241,8 @@ def _agreed_partition(
 ) -> np.ndarray:
     """k-means on the embeddings of all starts side by side, or on their directions.
 
-    Of the two, the view in which k-means on one start and on another agree more: what is in
-    the data is found twice.
+    Of the two, it is the one for which k-means on different starts agrees more: two starts find a
+    structure twice if it is in the data.
     """
     views = [[part / _rms(part) for part in embeddings], [directions(p) for p in embeddings]]
 

@@ -1,4 +1,4 @@
-"""What trains before a paper's own phase: the autoencoder, and a round with more clusters."""
+"""Phases before a paper's own phase: the autoencoder, and a round with more clusters."""
 
 from collections.abc import Callable
 
@@ -44,7 +44,8 @@ def start_phases(plan: Plan) -> tuple[Phase, ...]:
 def pretraining(plan: Plan) -> Phase:
     """Train the autoencoder alone, from augmented to clean samples.
 
-    Images are also told apart by two views of each, unless `init` is "k-means", as in the papers.
+    For images, the embedding also learns which two views show the same image, unless `init` is
+    "k-means", as in the papers.
 
     Parameters
     ----------
@@ -70,9 +71,9 @@ def pretraining(plan: Plan) -> Phase:
 
 
 def pretraining_augmentation(plan: Plan) -> Callable[..., Tensor] | None:
-    """What changes samples in pretraining only, instead of the estimator's augmentation.
+    """The augmentation for pretraining only, instead of the estimator's augmentation.
 
-    Half of a text may belong to another cluster, so masking only trains the autoencoder.
+    Half of a text may belong to another cluster, so masking is used only to train the autoencoder.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def reconstruct(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor
 
 
 def _reconstruct_and_tell_apart(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
-    """Equation 4, and the embedding of a view tells which image it shows."""
+    """Equation 4, and a contrastive loss: the embedding of a view must show which image it is."""
     views = torch.cat([batch.augment(batch.x), batch.augment(batch.x)])
     z, other = module.encoder(views).chunk(2)
     return {
@@ -106,8 +107,8 @@ def _reconstruct_and_tell_apart(module: ClusteringAutoencoder, batch: Batch) -> 
 def overclustered_round(plan: Plan) -> Phase:
     """A round of DCEC with twice the clusters, before the start partition is taken.
 
-    It draws the samples of a cluster together without deciding yet which parts belong together.
-    The partition of the embedding that it ends with decides.
+    It draws the samples of a cluster together without deciding yet which parts belong together. The
+    clusters come from the partition of the embedding after the round.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ def overclustered_round(plan: Plan) -> Phase:
 
 
 def imitation(plan: Plan) -> Phase:
-    """The network learns a partition of the samples, which its embedding need not show yet.
+    """The network learns a partition of the samples, which its embedding may not show yet.
 
     Parameters
     ----------
@@ -161,7 +162,7 @@ def _twice_the_clusters(run: Run) -> dict[str, Tensor]:
 
 
 def _sharpen(run: Run) -> dict[str, Tensor]:
-    # without "q": it is no collapse when one of too many clusters dies
+    # without "q": an empty one among too many clusters is no collapse
     return {"p": target_distribution(run.assign())}
 
 

@@ -12,27 +12,27 @@ from .._warnings import ignoring
 from .judge import normalized_cut
 from .neighbors import TINY, directions, neighbor_graph, smooth_on_graph
 
-_K_MEANS_ROWS = 1_000  # of the k-means that training is compared with
+_K_MEANS_ROWS = 1_000  # for the k-means that training is compared with
 # with 3 runs, a cluster of 3 % was missed in one of 10 seeds; with 20, one of 1 %
 _K_MEANS_RUNS, _MANY_RUNS = 20, 100
-_SPECTRAL_ROWS = 2_000  # of a spectral start
-# neighbours there, over the root of the rows: fewer do not see past the clumps that contracted
-# samples lie in, more reach across the gap of 300 or 400 rows
+_SPECTRAL_ROWS = 2_000  # for a spectral start
+# neighbours for a spectral start, divided by the root of the number of rows. Contracted samples lie
+# in clumps: fewer neighbours stay within a clump, more reach across the gap for 300 or 400 rows
 _SPECTRAL_REACH = 1.25
 _CONTRACTIONS = 5
 _MIXTURE_RUNS = 5
-_RIDGE = 1e-3  # of the covariances of scaled samples
-# rounds: many join the parts of a large cluster that is no ball, but also small clusters
+_RIDGE = 1e-3  # added to the diagonals of covariances, for scaled samples
+# rounds of smoothing: many join the parts of a large cluster that is not round, but also small ones
 _SMOOTHING = (20, 2)
 # cosine to the mean direction: .12 or less for sentences, .47 or more for photographs
 _CONE = 0.3
-_BETTER = 0.8  # a partition replaces the first if it cuts less than this share of what that cuts
+_BETTER = 0.8  # a partition replaces the first one if its cut is less than this share of that cut
 
 
 def sample_partition(
     features: np.ndarray, graph: sp.csr_array, n_clusters: int, kind: str, seed: int
 ) -> np.ndarray:
-    """Partition of samples without a network, by what suits their kind.
+    """Partition of samples without a network, by a method for their kind.
 
     Parameters
     ----------
@@ -44,13 +44,14 @@ def sample_partition(
         Number of clusters.
     kind : str
         Kind of the samples. For a "table", it is the best of k-means, a Gaussian mixture and
-        spectral clustering by the normalised cut. On the 26 tables of doc/benchmarks/battery.py
-        the estimators that start from this choice had a mean ARI of .81 to .82, the three methods
-        of scikit-learn .55, .59 and .75. For "embeddings", it is k-means on directions, as they
-        are, smoothed a little, or smoothed much, whichever cuts least. Directions in a narrow cone
-        are decorrelated, and smoothed much if no other cuts clearly less. Otherwise it is k-means.
+        spectral clustering by the normalised cut. On the 26 tables of doc/benchmarks/battery.py the
+        estimators that start from this choice had a mean ARI of .81 to .82, the three methods of
+        scikit-learn .55, .59 and .75. For "embeddings", it is k-means on directions: not smoothed,
+        smoothed a little, or smoothed much. The partition with the smallest cut is used.
+        Directions in a narrow cone are decorrelated first, and there the much smoothed ones are
+        used if no other partition cuts clearly less. For other kinds, it is k-means.
     seed : int
-        Of all that is random.
+        Seed of all random numbers.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def sample_partition(
 
 
 def _narrow(features: np.ndarray) -> bool:
-    """Whether directions lie in a narrow cone, as those of networks that end with a ReLU."""
+    """Whether directions lie in a narrow cone, as those of networks that end with a ReLU do."""
     axis = directions(features.mean(axis=0, keepdims=True))[0]
     return bool(np.quantile(features @ axis, 0.01) > _CONE)
 
@@ -85,7 +86,7 @@ def _narrow(features: np.ndarray) -> bool:
 def _decorrelated(features: np.ndarray) -> np.ndarray:
     """Directions of the principal components, divided by the roots of their deviations.
 
-    Half of the way to unit variance: a few wide directions no longer hide the others.
+    This is half of the way to unit variance: a few wide directions no longer hide the others.
     """
     components = PCA(random_state=0).set_output(transform="default").fit_transform(features)
     deviation = np.maximum(components.std(axis=0), TINY)
@@ -142,11 +143,11 @@ def spectral_partition(features: np.ndarray, n_clusters: int, seed: int) -> np.n
 
     def spectral(points: np.ndarray) -> np.ndarray:
         if len(points) <= n_clusters:
-            return np.arange(len(points))  # as many eigenvectors do not exist
+            return np.arange(len(points))  # there are not enough eigenvectors
         n_neighbors = round(_SPECTRAL_REACH * len(points) ** 0.5)
         graph = neighbor_graph(smooth_on_graph(points, _CONTRACTIONS), n_neighbors)
         found = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
-        # a graph in several parts, which is what one hopes for; duplicates and few rows
+        # it warns about a graph in several parts, which is good here, about duplicates and few rows
         with ignoring(Warning):
             labels: np.ndarray = found.fit_predict(sp.csr_matrix(graph))
         return labels

@@ -20,7 +20,7 @@ from .neighbors import nearest_neighbors, rows_as_features
 from .partition import start_partition
 from .pretraining import pretraining_augmentation
 
-# by the kind of the samples, for methods whose networks imitate it; "spectral" for the others
+# `init` by the kind of the samples, for methods that imitate the start; others use "spectral"
 STARTS = {"images": "graph", "bag of words": "graph", **dict.fromkeys(FROM_SAMPLES, "samples")}
 
 
@@ -90,7 +90,7 @@ def cluster_shares(p: Tensor) -> Tensor:
     Parameters
     ----------
     p : tensor of shape (n_samples, n_clusters)
-        Rows of zeros and a one.
+        One-hot rows.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def cluster_shares(p: Tensor) -> Tensor:
 
 
 def partition_to_imitate(run: Run) -> Tensor:
-    """The start partition, for a layer to imitate, as rows of zeros and a one.
+    """The start partition, for a layer to imitate, as one-hot rows.
 
     Parameters
     ----------

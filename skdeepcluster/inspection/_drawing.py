@@ -1,4 +1,4 @@
-"""What the Displays draw with."""
+"""Functions that the Displays use to draw."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from .._sklearn import check_matplotlib_support
 
-MOST_FEATURES = 30  # that are drawn or named one by one
+MOST_FEATURES = 30  # drawn or named one by one
 _NAME_LENGTH = 24  # letters; longer names of features are cut
 _LEGEND_ROWS = 20
 
@@ -112,7 +112,7 @@ def draw_legend(ax: Any, n_entries: int, title: str | None = None) -> None:
 
 
 def cluster_colors(n: int) -> list[Any]:
-    """Return n colours; they repeat after ten, which are as many as the eye can tell apart."""
+    """Return n colours; they repeat after ten, because the eye cannot tell more apart."""
     import matplotlib as mpl
 
     colors = mpl.color_sequences["petroff10"]

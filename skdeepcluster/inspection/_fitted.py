@@ -1,4 +1,4 @@
-"""What the Displays read from a fitted estimator. All of it is public."""
+"""What the Displays read from a fitted estimator: public attributes and methods only."""
 
 from collections.abc import Callable
 from numbers import Integral

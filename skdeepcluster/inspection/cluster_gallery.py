@@ -21,9 +21,9 @@ from ._fitted import (
     refuse_vectors,
 )
 
-_TERMS = 12  # of a cluster or sample, at most
-_LETTERS = 46  # in a line of terms
-_LIMIT = 2.0  # of the colours of a table, in standard deviations
+_TERMS = 12  # at most, for a cluster or a sample
+_LETTERS = 46  # at most, in a line of terms
+_LIMIT = 2.0  # standard deviations, where the colours of a table end
 
 
 class ClusterGalleryDisplay:
@@ -120,9 +120,9 @@ class ClusterGalleryDisplay:
 
         A sample is typical of its cluster if ``predict_proba`` gives it a high probability. These
         probabilities are compared after rounding to two digits, because many methods give 1.00 to
-        nearly all samples. Equal ones are ordered by the distance to the center of the cluster
-        in the embedding, the nearest first. This is the Euclidean distance, unless the assignment
-        layer ``module_.assign`` has a method ``distances``, as that of ``DMAE`` has.
+        nearly all samples. Equal ones are ordered by the distance to the center of the cluster in
+        the embedding, the nearest first. This is the Euclidean distance, unless the assignment
+        layer ``module_.assign`` has a method ``distances``, as in ``DMAE``.
 
         Parameters
         ----------
@@ -138,9 +138,9 @@ class ClusterGalleryDisplay:
             Names of the words or columns. None uses the names that the estimator was fitted with,
             or the names that the steps before it in the Pipeline give.
         kind : {"auto", "images", "text", "table"}, default="auto"
-            How samples are drawn. "images" draws pictures. "text" writes the terms with the
-            largest weights; the weights of a cluster are its mean minus the mean of all other
-            samples. "table" draws a heat map of standardised values; of more than 30 features it
+            How samples are drawn. "images" draws pictures. "text" writes the terms with the largest
+            weights; the weights of a cluster are its mean minus the mean of all other samples.
+            "table" draws a heat map of standardised values; if there are more than 30 features, it
             shows those that differ most between clusters. "auto" is "images" if the estimator was
             fitted on images, "text" if `X` is sparse or less than 5 % of its values are not 0, and
             "table" otherwise.

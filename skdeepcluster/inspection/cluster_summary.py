@@ -15,7 +15,7 @@ from ._drawing import check_axes, name_ticks
 from ._fitted import COUNT
 
 _MOST_DRAWN = 20  # statistics with a value in each cell
-_LIMIT = 2.0  # of the colours, in standard deviations
+_LIMIT = 2.0  # standard deviations, where the colours end
 _TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 
 
@@ -231,9 +231,9 @@ class ClusterSummaryDisplay:
         TypeError
             If `ax` is not one Axes.
         ValueError
-            If `X` is not a table, holds dates or infinite numbers, or two columns have one name;
-            if `labels` do not match its rows, or hold fewer than two clusters; or if a parameter
-            is invalid.
+            If `X` is not a table, holds dates or infinite numbers, or two columns have the same
+            name; if `labels` do not match its rows, or hold fewer than two clusters; or if a
+            parameter is invalid.
         """
         check_matplotlib_support(f"{cls.__name__}.from_labels")
         columns = _columns(X, feature_names)
@@ -251,8 +251,8 @@ class ClusterSummaryDisplay:
         """Draw the differences as a heat map, one row per cluster.
 
         The colour of a cell is the standardised difference of the cluster from all other samples;
-        its text is the mean or share in the cluster. Of more than 20 statistics, those are drawn
-        that differ most in any cluster.
+        its text is the mean or share in the cluster. If there are more than 20 statistics, only
+        those that differ most in any cluster are drawn.
 
         Parameters
         ----------
@@ -429,7 +429,7 @@ def _compare(values: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndar
         inside = sums / sizes
         outside = (sums.sum() - sums) / (len(values) - sizes)
     constant = len(values) == 0 or values.min() == values.max()
-    spread = np.inf if constant else values.std()  # what a constant column differs by is rounding
+    spread = np.inf if constant else values.std()  # then differences are rounding errors
     return inside, outside, (inside - outside) / spread + 0.0  # no -0.0
 
 

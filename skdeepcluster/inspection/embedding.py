@@ -229,7 +229,7 @@ def _project(
     if Z.shape[1] == 1:  # the projections need two columns
         Z = np.column_stack([Z, np.zeros_like(Z)])
     if method == "pca":
-        # arrays, whatever the user's global transform_output is
+        # arrays, for any global transform_output of the user
         pca = PCA(2, random_state=random_state).set_output(transform="default")
         with np.errstate(invalid="ignore"):  # an embedding may have no variance
             points = pca.fit_transform(Z)
@@ -251,7 +251,7 @@ def _project(
             "method='tsne'."
         ) from error
     n_neighbors = min(_NEIGHBORS, len(Z) - 1)
-    # its spectral start fails on 3 samples; with several threads random_state does not repeat
+    # umap's spectral start fails on 3 samples; with several threads, results do not repeat
     umap = UMAP(n_neighbors=n_neighbors, init="pca", n_jobs=1, random_state=random_state)
     return umap.fit_transform(Z), ("UMAP 1", "UMAP 2")
 

@@ -185,7 +185,7 @@ def _draw_curves(panel: Any, curves: dict[str, np.ndarray], phases: list[np.ndar
                 panel.plot(
                     epochs + 1, curve[epochs], ".-", color=f"C{number}", markersize=4, label=label
                 )
-                label = "_"  # in the legend once
+                label = "_"  # so that the legend has each name once
     if panel.get_ylabel() == "label change":
         panel.set_ylim(bottom=0.0)
         return
@@ -195,7 +195,7 @@ def _draw_curves(panel: Any, curves: dict[str, np.ndarray], phases: list[np.ndar
 
 
 def _scale_losses(panel: Any, curves: list[np.ndarray]) -> None:
-    """Make the axis of losses logarithmic where a linear one would hide the small ones."""
+    """Make the axis of losses logarithmic if a linear one would hide the small ones."""
     low = min(np.nanmin(curve) for curve in curves)
     sizes = [np.nanmax(np.abs(curve)) for curve in curves]
     least = min((size for size in sizes if size > 0.0), default=0.0)

@@ -1,6 +1,6 @@
 """Networks: encoders, decoders and assignment layers, in plain torch.
 
-Their weights are float32, whatever torch's default dtype is.
+Their weights are float32, for any default dtype of torch.
 """
 
 from .assignment import ClusteringAutoencoder, DissimilarityMixture, StudentTAssignment

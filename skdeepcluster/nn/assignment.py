@@ -33,8 +33,8 @@ class StudentTAssignment(nn.Module):
     centers : torch.nn.Parameter of shape (n_clusters, n_components)
         Cluster centers; zero until a start partition sets them.
     frequencies : tensor of shape (n_clusters,)
-        Sum of the soft assignments of all training samples when the target was last computed.
-        With it the target of any other sample can be computed.
+        Sum of the soft assignments of all training samples when the target was last computed. With
+        it, the target of any other sample can be computed.
 
     Examples
     --------
@@ -64,8 +64,8 @@ class StudentTAssignment(nn.Module):
 class DissimilarityMixture(nn.Module):
     """Soft assignment by a mixture with components ``exp(-alpha * d(z, center))``.
 
-    Use it where clusters are not round: `d` is any dissimilarity. Lara and Gonzalez 2020,
-    equations 14 and 15.
+    Use it if clusters are not round: `d` is any dissimilarity. Lara and Gonzalez 2020, equations 14
+    and 15.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class DissimilarityMixture(nn.Module):
         average = q @ self.centers
         if self.factors is None:
             return self.dissimilarity.rowwise(z, average)
-        # the form of an averaged precision is the average of the forms
+        # the quadratic form of an average of precisions is the average of their quadratic forms
         shifted = self.centers.mean(dim=0) + z - average
         center = self.centers.mean(dim=0).expand_as(self.centers)
         return (q * self.dissimilarity.pairwise(shifted, center, *self._volumes())).sum(dim=1)
@@ -192,7 +192,7 @@ class _FixedMixture(nn.Module):
         for name in ("centers", "alpha"):
             self.register_buffer(name, getattr(mixture, name).detach().clone())
         self.register_buffer("weights", mixture.bias().detach())
-        # one more dimension: ellipses in ONNX's einsum stand for the same number of dimensions
+        # one more dimension: all ellipses in ONNX's einsum must have the same number of dimensions
         volumes = [factors.detach().unsqueeze(0) for factors in mixture._volumes()]
         self.register_buffer("volumes", volumes[0] if volumes else None)
 

@@ -358,7 +358,7 @@ def category_style_autoencoder(
     n_out = width
     while n_out <= 2 * width or max(side) > _FEW_PLACES:
         pad_h, pad_w = (0 if unpadded and s >= 4 else 1 for s in side)
-        # a side of one pixel has three with its padding
+        # with its padding, a side of one pixel has three
         tall, broad = (4 if s >= 2 else 3 for s in side)
         layers += [
             nn.Conv2d(n_in, n_out, (tall, broad), 2, (pad_h, pad_w), bias=False),

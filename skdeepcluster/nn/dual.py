@@ -12,8 +12,8 @@ from .assignment import _permute
 from .autoencoders import FeatureEncoder, _dense, glorot_
 
 _HEAD_UNITS = 256  # as in the authors' pretraining script; their later script has 1024
-# of a training batch; with 1e-4 outputs that are nearly equal are not made orthonormal, and then
-# have the smallest spectral loss: clusters collapse
+# for a training batch. With 1e-4, nearly equal outputs are not made orthonormal. They then have the
+# smallest spectral loss, and clusters collapse
 _JITTER = 1e-7
 
 
@@ -205,7 +205,7 @@ class SpectralAssignment(nn.Module):
         return p.to(whiten) @ whiten
 
     def responsibilities(self, y: Tensor) -> Tensor:
-        """Soft assignment of spectral embeddings: the nearest living center is the likeliest."""
+        """Soft assignment of spectral embeddings: the nearest living center is the most likely."""
         distances = squared_distances(y, self.spectral_centers).masked_fill(~self.alive, torch.inf)
         return (-distances / (2.0 * self.variance)).softmax(dim=1)
 

@@ -61,8 +61,8 @@ class ReconstructionDisplay:
     >>> from skdeepcluster import DCEC
     >>> from skdeepcluster.inspection import ReconstructionDisplay
     >>> X = load_digits(n_class=3).data
-    >>> model = DCEC(3, image_shape=(8, 8), init="graph", n_init=1, pretrain_epochs=40,
-    ...              max_epochs=5, random_state=0).fit(X)
+    >>> model = DCEC(3, image_shape=(8, 8), init="graph", n_init=1, pretrain_epochs=100,
+    ...              max_epochs=20, random_state=0).fit(X)
     >>> display = ReconstructionDisplay.from_estimator(model, X, random_state=0)
     >>> display.reconstructions.shape, display.prototypes.shape
     ((6, 64), (3, 64))

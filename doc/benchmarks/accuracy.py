@@ -210,11 +210,11 @@ def run(configuration, name, seed, folder, memory):
     }
 
 
-def table(path):
+def table():
     """Mean +- standard deviation over seeds, "not run" where there is none."""
     print(f"{'set':14}{'configuration':32}{'n':>3}", end="")
     print(f"{'ACC':>15}{'NMI':>16}{'ARI':>16}{'min ACC':>9}{'seconds':>9}")
-    results = done(path)
+    results = done(RESULTS)
     for name, configurations, _ in PLAN:
         for configuration in configurations:
             rows = [r for r in results if (r["set"], r["configuration"]) == (name, configuration)]
@@ -245,7 +245,7 @@ if __name__ == "__main__":
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
     options = parser.parse_args()
     if options.table:
-        table(RESULTS)
+        table()
         raise SystemExit
     for name, configurations, n_seeds in PLAN:
         for seed in range(n_seeds):

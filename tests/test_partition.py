@@ -1,5 +1,7 @@
 """The start partition and the judge of partitions: formulas, choices, bounds."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -217,6 +219,13 @@ def test_noise_across_a_curve_does_not_mislead_the_spectral_start():
     X, y = make_moons(1000, noise=0.1, random_state=1)
     labels = spectral_partition(X, 2, 0)
     assert adjusted_rand_score(y, labels) > 0.98
+
+
+def test_a_graph_in_parts_gives_no_warning_to_ignore(monkeypatch):
+    """A filter can be lost to another thread: then fits in threads failed under -W error."""
+    monkeypatch.setattr(samples, "ignoring", lambda *_: contextlib.nullcontext())
+    X, y = make_blobs(200, centers=5, cluster_std=0.01, random_state=0)
+    assert adjusted_rand_score(y, spectral_partition(X, 5, 0)) == 1
 
 
 @pytest.mark.parametrize(

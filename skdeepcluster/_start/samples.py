@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -20,6 +21,7 @@ _SPECTRAL_ROWS = 2_000  # for a spectral start
 # in clumps: fewer neighbours stay within a clump, more reach across the gap for 300 or 400 rows
 _SPECTRAL_REACH = 1.25
 _CONTRACTIONS = 5
+_NEGLIGIBLE = 1e-9  # weight of an edge beside edges of 1
 _MIXTURE_RUNS = 5
 _RIDGE = 1e-3  # added to the diagonals of covariances, for scaled samples
 # rounds of smoothing: many join the parts of a large cluster that is not round, but also small ones
@@ -145,10 +147,9 @@ def spectral_partition(features: np.ndarray, n_clusters: int, seed: int) -> np.n
         if len(points) <= n_clusters:
             return np.arange(len(points))  # there are not enough eigenvectors
         n_neighbors = round(_SPECTRAL_REACH * len(points) ** 0.5)
-        graph = neighbor_graph(smooth_on_graph(points, _CONTRACTIONS), n_neighbors)
+        graph = _joined(neighbor_graph(smooth_on_graph(points, _CONTRACTIONS), n_neighbors))
         found = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
-        # it warns about a graph in several parts, which is good here, about duplicates and few rows
-        with ignoring(Warning):
+        with ignoring(Warning):  # about duplicates and few rows
             labels: np.ndarray = found.fit_predict(sp.csr_matrix(graph))
         return labels
 
@@ -158,6 +159,19 @@ def spectral_partition(features: np.ndarray, n_clusters: int, seed: int) -> np.n
         drawn = np.random.RandomState(seed).choice(n, _SPECTRAL_ROWS, replace=False)
         index = np.sort(drawn)
     return by_nearest(features, index, spectral(features[index]))
+
+
+def _joined(graph: sp.csr_array) -> sp.csr_array:
+    """The graph with negligible edges between its parts.
+
+    Clusters in several parts are good here, but scikit-learn warns about them. `ignoring` is not
+    enough: until Python 3.14, another thread that leaves `warnings.catch_warnings` ends it.
+    """
+    _, part = connected_components(graph)
+    first = np.unique(part, return_index=True)[1]
+    weight = np.full(len(first) - 1, _NEGLIGIBLE)
+    edges = sp.coo_array((weight, (first[:-1], first[1:])), shape=graph.shape)
+    return sp.csr_array(graph + edges + edges.T)
 
 
 def by_nearest(features: np.ndarray, index: np.ndarray, labels: np.ndarray) -> np.ndarray:

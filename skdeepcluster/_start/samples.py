@@ -60,23 +60,41 @@ def sample_partition(
     int ndarray of shape (n,)
     """
     if kind == "embeddings":
-        narrow = _narrow(features)
-        points = _decorrelated(features) if narrow else features
-        views = [*(directions(smooth_on_graph(points, n)) for n in _SMOOTHING), features]
-        simple, *others = [_k_means(view, view, n_clusters, seed) for view in views]
-        better = _BETTER if narrow else 1.0
-    elif kind == "table":
-        runs = int(np.clip(_MANY_RUNS * _K_MEANS_ROWS / len(features), _K_MEANS_RUNS, _MANY_RUNS))
-        simple = _k_means(features, features, n_clusters, seed, runs)
-        others = [by(features, n_clusters, seed) for by in (_gaussian_mixture, spectral_partition)]
-        better = _BETTER
-    else:
-        some = np.random.RandomState(seed).permutation(len(features))
-        some = some[: max(_K_MEANS_ROWS, n_clusters)]
-        return _k_means(features, features[some], n_clusters, seed)
-    cuts = [normalized_cut(graph, labels, n_clusters) for labels in (simple, *others)]
+        return _of_embeddings(features, graph, n_clusters, seed)
+    if kind == "table":
+        return _of_table(features, graph, n_clusters, seed)
+    some = np.random.RandomState(seed).permutation(len(features))
+    some = some[: max(_K_MEANS_ROWS, n_clusters)]
+    return _k_means(features, features[some], n_clusters, seed)
+
+
+def _of_embeddings(
+    features: np.ndarray, graph: sp.csr_array, n_clusters: int, seed: int
+) -> np.ndarray:
+    narrow = _narrow(features)
+    points = _decorrelated(features) if narrow else features
+    views = [*(directions(smooth_on_graph(points, n)) for n in _SMOOTHING), features]
+    partitions = [_k_means(view, view, n_clusters, seed) for view in views]
+    return _least_cut(graph, partitions, n_clusters, _BETTER if narrow else 1.0)
+
+
+def _of_table(features: np.ndarray, graph: sp.csr_array, n_clusters: int, seed: int) -> np.ndarray:
+    runs = int(np.clip(_MANY_RUNS * _K_MEANS_ROWS / len(features), _K_MEANS_RUNS, _MANY_RUNS))
+    partitions = [
+        _k_means(features, features, n_clusters, seed, runs),
+        _gaussian_mixture(features, n_clusters, seed),
+        spectral_partition(features, n_clusters, seed),
+    ]
+    return _least_cut(graph, partitions, n_clusters, _BETTER)
+
+
+def _least_cut(
+    graph: sp.csr_array, partitions: list[np.ndarray], n_clusters: int, share: float
+) -> np.ndarray:
+    """The partition with the least cut; but the first, if no cut is below this share of its cut."""
+    cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
     best = int(np.argmin(cuts))
-    return others[best - 1] if cuts[best] < better * cuts[0] else simple
+    return partitions[best if cuts[best] < share * cuts[0] else 0]
 
 
 def _narrow(features: np.ndarray) -> bool:

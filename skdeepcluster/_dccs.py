@@ -256,8 +256,8 @@ class DCCS(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        The settings of the fit: every parameter with "auto" resolved, and the kind, number and
-        shape of the samples.
+        The settings of the fit: every parameter that can change its result, with "auto" resolved,
+        and the kind, number and shape of the samples.
 
     history_ : list of dict
         One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",

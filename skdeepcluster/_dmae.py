@@ -254,8 +254,8 @@ class DMAE(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        The settings of the fit: every parameter with "auto" resolved, and the kind, number and
-        shape of the samples.
+        The settings of the fit: every parameter that can change its result, with "auto" resolved,
+        and the kind, number and shape of the samples.
 
     history_ : list of dict
         One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",
@@ -730,7 +730,7 @@ def _joint(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
 
 
 def _mixture(module: ClusteringAutoencoder, batch: Batch) -> dict[str, Tensor]:
-    """Equation 12 alone, on a fixed embedding."""
+    """The mixture alone, on a fixed embedding: equation 8 or 12, as `objective` says."""
     module.encoder.eval()  # it is not trained here: no batch statistics, no dropout
     with torch.no_grad():
         z = module.encoder(batch.augment(batch.x))

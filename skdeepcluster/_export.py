@@ -157,8 +157,8 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
     """
     if find_spec("onnxscript") is None:
         raise ImportError(
-            'export_onnx needs onnxscript: pip install -c constraints.txt ".[onnx]", or pip '
-            "install onnx onnxscript."
+            "export_onnx needs onnxscript: pip install onnx onnxscript, or "
+            'pip install "skdeepcluster[onnx]".'
         )
     program = export_torch(estimator)
     try:

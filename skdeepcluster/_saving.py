@@ -195,9 +195,9 @@ def load_model(
         If `estimator` is not a class that derives from
         :class:`skdeepcluster.base.BaseDeepClusterer`.
     ValueError
-        If the file is damaged or changed, was not written by save_model, or was written by a later
-        version of skdeepcluster; if `parameters` are not the ones that the file names, or give
-        another network.
+        If the file is damaged or changed, was not written by save_model, or has the file format of
+        another version of skdeepcluster; if `parameters` are not the ones that the file names, or
+        give another network.
     ImportError
         If safetensors is not installed.
     OSError

@@ -302,7 +302,9 @@ def test_a_damaged_file_is_told_of_and_not_loaded(model, whole, how):
     kill(model, 4)
     (path,) = files(model)
     path.write_bytes(damage(path.read_bytes(), how))
-    with pytest.warns(UserWarning, match=r"checkpoint .* is ignored, because it is damaged"):
+    with pytest.warns(
+        UserWarning, match=r"checkpoint .* cannot be used: .*\. Fit starts from scratch"
+    ):
         assert kill(model, 4)[0] == "pretrain"
     assert_same(whole, fit(model))  # from the good one that was written in its place
 

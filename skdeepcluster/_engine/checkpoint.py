@@ -95,12 +95,9 @@ class Checkpoint:
             if (metadata.get("format"), metadata.get("name")) != (_FORMAT, self.name):
                 raise ValueError("it belongs to another fit")
             if not intact(metadata, tensors):
-                raise ValueError("its checksum is wrong")
+                raise ValueError("its checksum is wrong, so it is damaged")
         except (OSError, ValueError) as error:
-            _warn(
-                f"The checkpoint {path} is ignored, because it is damaged: {error}. "
-                "Fit starts from scratch."
-            )
+            _warn(f"The checkpoint {path} cannot be used: {error}. Fit starts from scratch.")
             return
         self.states = decode(json.loads(metadata["description"]), tensors)
 

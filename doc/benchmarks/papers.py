@@ -1,0 +1,123 @@
+"""Rows of the papers' tables by the papers' own protocols, into papers.jsonl.
+
+    python doc/benchmarks/papers.py --data ../shared/data                     # all that is missing
+    python doc/benchmarks/papers.py --data ../shared/data --only dcec_1 usps "DEC-conv"
+    python doc/benchmarks/papers.py --table                                   # beside print
+
+Every run is one line. A run that was interrupted goes on from `--checkpoint`, a folder. The rows of
+a table that pretrain the same autoencoder share it through `--memory`, a folder. The labels are
+read after a fit, for its scores.
+"""
+
+import argparse
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from accuracy import load
+from records import done, keep, provenance, spread, timed
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from skdeepcluster import DCEC
+from skdeepcluster.metrics import clustering_accuracy
+
+RESULTS = Path(__file__).with_suffix(".jsonl")
+ONLY_CLUSTERING = {"reconstruction_weight": 0.0, "gamma": 1.0}  # DEC has no decoder in this phase
+DENSE = {"architecture": "mlp", "hidden_units": (500, 500, 2000)}
+
+ROWS = {
+    "dcec_1": {  # Guo et al. 2017, table 1
+        "CAE + k-means": (DCEC, DCEC.PAPER | {"max_epochs": 0}),
+        "DCEC": (DCEC, DCEC.PAPER),
+        "DEC-conv": (DCEC, DCEC.PAPER | ONLY_CLUSTERING),
+        "SAE + k-means": (DCEC, DCEC.PAPER | DENSE | {"max_epochs": 0}),
+        "IDEC": (DCEC, DCEC.PAPER | DENSE),
+        "DEC": (DCEC, DCEC.PAPER | DENSE | ONLY_CLUSTERING),
+    },
+}
+SEEDS = {"dcec_1": {"usps": 3, "mnist_test": 1}}
+# ACC and NMI in print
+PRINT = {
+    ("dcec_1", "usps"): {
+        "CAE + k-means": (0.7415, 0.7330),
+        "DCEC": (0.7900, 0.8257),
+        "DEC-conv": (0.7790, 0.8108),
+        "SAE + k-means": (0.6165, 0.5727),
+        "IDEC": (0.7210, 0.7323),
+        "DEC": (0.6928, 0.7018),
+    },
+    ("dcec_1", "mnist_test"): {
+        "CAE + k-means": (0.7900, 0.7255),
+        "DCEC": (0.8529, 0.8361),
+        "DEC-conv": (0.8483, 0.8262),
+        "SAE + k-means": (0.6681, 0.5959),
+        "IDEC": (0.7145, 0.6940),
+        "DEC": (0.6994, 0.6769),
+    },
+}
+
+
+def run(table, row, name, seed, options):
+    X, y, image_shape = load(name, options.data)
+    estimator, parameters = ROWS[table][row]
+    model = estimator(len(np.unique(y)), image_shape=image_shape, random_state=seed, **parameters)
+    model.set_params(checkpoint=options.checkpoint, memory=options.memory)
+    labels, fit = timed(model.fit_predict, X)
+    return {
+        "table": table,
+        "row": row,
+        "set": name,
+        "seed": seed,
+        "acc": clustering_accuracy(y, labels),
+        "nmi": normalized_mutual_info_score(y, labels),
+        "ari": adjusted_rand_score(y, labels),
+        **fit,
+        "epochs": model.n_iter_,
+        "converged": model.converged_,
+        **provenance(),
+    }
+
+
+def table():
+    """Mean and standard deviation over seeds beside the figures in print."""
+    print(f"{'table':12}{'set':12}{'row':16}{'n':>2}{'ACC':>16}{'print':>7}{'NMI':>16}{'print':>7}")
+    results = done(RESULTS)
+    for (name, data), rows in PRINT.items():
+        for row, (acc, nmi) in rows.items():
+            key = (name, data, row)
+            found = [r for r in results if (r["table"], r["set"], r["row"]) == key]
+            ours = [spread([r[m] for r in found]) if found else "not run" for m in ("acc", "nmi")]
+            print(f"{name:12}{data:12}{row:16}{len(found):2}", end="")
+            print(f"{ours[0]:>16}{acc:7.3f}{ours[1]:>16}{nmi:7.3f}")
+
+
+def missing(words):
+    """The runs that the file of results lacks, seed by seed."""
+    known = {(r["table"], r["row"], r["set"], r["seed"]) for r in done(RESULTS)}
+    for name, sets in SEEDS.items():
+        for data, seeds in sets.items():
+            for seed, row in product(range(seeds), ROWS[name]):
+                key = (name, row, data, seed)
+                if key not in known and set(words) <= {name, row, data}:
+                    yield key
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--only", nargs="+", default=[], help="a table, a row, a set")
+    parser.add_argument("--checkpoint", type=Path, help="folder of unfinished runs")
+    parser.add_argument("--memory", type=Path, help="folder of pretrained autoencoders")
+    parser.add_argument("--table", action="store_true", help="print the results, run nothing")
+    options = parser.parse_args()
+    if options.table:
+        table()
+        raise SystemExit
+    for key in missing(options.only):
+        result = run(*key, options)
+        keep(result, RESULTS)
+        print(
+            *key, f"{result['acc']:.3f} {result['nmi']:.3f} {result['seconds']:.0f} s", flush=True
+        )

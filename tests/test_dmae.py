@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
-from _instances import BatchNormPair, digits, small
+from _instances import BatchNormPair, digits, plan_of, small
 from scipy.special import logsumexp, softmax
 from sklearn.base import clone
 from sklearn.cluster import KMeans
@@ -373,6 +373,25 @@ def test_auto_start_depends_on_the_network_and_the_samples():
 
 
 # ---------------------------------------------------------------- the rows of the paper's tables
+
+
+@pytest.mark.parametrize(
+    ("n_images", "parameters", "sharpens", "updates"),
+    [
+        (200, {}, True, 600),
+        (199, {}, False, 1800),  # fewer than 100 in a mean cluster
+        (200, {"train_encoder": False}, False, 1800),
+        (200, {"augmentation": None}, False, 600),
+        (200, {"init": "k-means"}, False, 600),
+        (200, {"pretrain_target": RBFSampler(n_components=10)}, False, 1800),
+    ],
+)
+def test_many_images_are_sharpened_before_the_mixture(n_images, parameters, sharpens, updates):
+    plan = plan_of(DMAE(2, **parameters), np.zeros((n_images, 1, 8, 8)))
+    names = [phase.name for phase in DMAE.make_phases(plan)]
+    assert ("sharpen" in names) is sharpens
+    assert names[-1] == "cluster"
+    assert plan.max_epochs == plan.data.epochs(updates, plan.batch_size)
 
 
 def test_ae_and_dmm_leaves_the_network_as_pretraining_left_it():

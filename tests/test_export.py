@@ -65,7 +65,7 @@ def test_an_estimator_that_is_not_fitted_is_refused(tmp_path):
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("skdeepcluster._export.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'export_onnx needs onnxscript: .*skdeepcluster\[onnx\]'):
+    with pytest.raises(ImportError, match=r"export_onnx needs onnxscript: .*skdeepcluster\[onnx\]"):
         export_onnx(DCEC(3), tmp_path / "model.onnx")
 
 

@@ -18,12 +18,28 @@ from accuracy import load
 from records import done, keep, provenance, spread, timed
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from skdeepcluster import DCEC
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 from skdeepcluster.metrics import clustering_accuracy
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
 ONLY_CLUSTERING = {"reconstruction_weight": 0.0, "gamma": 1.0}  # DEC has no decoder in this phase
 DENSE = {"architecture": "mlp", "hidden_units": (500, 500, 2000)}
+
+# Lara and Gonzalez 2020 search learning rates and epochs; these are of their released scripts, with
+# Adam for pretraining, too. Their clustering loss is a sum over a batch of 256
+DMAE_PAPER = {
+    "hidden_units": (500, 500, 2000),
+    "scaling": "none",
+    "init": "k-means",
+    "n_init": 1,
+    "pretrain_epochs": 500,
+    "max_epochs": 77,
+    "learning_rate": 1e-3,
+    "precision": "32",
+}
+DMAE_RATE = 1e-5  # of the clustering phase
+NO_MI, NO_RS = {"mutual_information": None}, {"relative_weight": 0.0}
+NO_AUG = {"augmentation_weight": 0.0}
 
 ROWS = {
     "dcec_1": {  # Guo et al. 2017, table 1
@@ -34,8 +50,31 @@ ROWS = {
         "IDEC": (DCEC, DCEC.PAPER | DENSE),
         "DEC": (DCEC, DCEC.PAPER | DENSE | ONLY_CLUSTERING),
     },
+    "dmae_3": {  # Lara and Gonzalez 2020, table 3
+        "DMM": (DMAE, {"architecture": None, "scaling": "none", "precision": "32"}),
+        "AE+DMM": (DMAE, DMAE_PAPER | {"train_encoder": False}),
+        "DMAE": (DMAE, DMAE_PAPER | {"clustering_weight": 2.56, "reconstruction_weight": 0.0}),
+    },
+    "dual_ae_4": {  # Yang et al. 2019, table 4
+        "ConvAE": (DualAESpectral, DualAESpectral.PAPER | NO_MI | NO_RS | {"max_epochs": 0}),
+        "ConvAE+MI": (DualAESpectral, DualAESpectral.PAPER | NO_RS | {"max_epochs": 0}),
+        "ConvAE+RS": (DualAESpectral, DualAESpectral.PAPER | NO_MI | {"max_epochs": 0}),
+        "ConvAE+MI+RS": (DualAESpectral, DualAESpectral.PAPER | {"max_epochs": 0}),
+        "full": (DualAESpectral, DualAESpectral.PAPER),
+    },
+    "dccs_5": {  # Zhao et al. 2020, table 5
+        "M1, Adv": (DCCS, DCCS.PAPER | NO_MI | NO_AUG),
+        "M2, Adv+MI": (DCCS, DCCS.PAPER | NO_AUG),
+        "M3, Adv+Aug": (DCCS, DCCS.PAPER | NO_MI),
+        "M4, all": (DCCS, DCCS.PAPER),
+    },
 }
-SEEDS = {"dcec_1": {"usps": 3, "mnist_test": 1}}
+SEEDS = {
+    "dcec_1": {"usps": 3, "mnist_test": 1},
+    "dmae_3": {"usps": 3},
+    "dual_ae_4": {"usps": 3, "mnist_test": 1},
+    "dccs_5": {"usps": 1},
+}
 # ACC and NMI in print
 PRINT = {
     ("dcec_1", "usps"): {
@@ -54,15 +93,53 @@ PRINT = {
         "IDEC": (0.7145, 0.6940),
         "DEC": (0.6994, 0.6769),
     },
+    ("dmae_3", "usps"): {
+        "DMM": (0.659, 0.611),
+        "AE+DMM": (0.937, 0.863),
+        "DMAE": (0.965, 0.952),
+    },
+    ("dual_ae_4", "usps"): {
+        "ConvAE": (0.698, 0.652),
+        "ConvAE+MI": (0.785, 0.744),
+        "ConvAE+RS": (0.798, 0.752),
+        "ConvAE+MI+RS": (0.831, 0.827),
+        "full": (0.869, 0.857),
+    },
+    ("dual_ae_4", "mnist_test"): {
+        "ConvAE": (0.781, 0.751),
+        "ConvAE+MI": (0.844, 0.796),
+        "ConvAE+RS": (0.850, 0.801),
+        "ConvAE+MI+RS": (0.961, 0.914),
+        "full": (0.980, 0.946),
+    },
+    ("dccs_5", "usps"): dict.fromkeys(ROWS["dccs_5"], (np.nan, np.nan)),  # not in print
 }
+
+
+def fit_in_two_parts(model, X):
+    """Labels of DMAE with another learning rate in its clustering phase."""
+    max_epochs = model.max_epochs
+    model.set_params(max_epochs=0).fit(X)
+    model.set_params(warm_start=True, learning_rate=DMAE_RATE, max_epochs=max_epochs)
+    return model.fit_predict(X)
 
 
 def run(table, row, name, seed, options):
     X, y, image_shape = load(name, options.data)
     estimator, parameters = ROWS[table][row]
-    model = estimator(len(np.unique(y)), image_shape=image_shape, random_state=seed, **parameters)
+    model = estimator(len(np.unique(y)), random_state=seed, **parameters)
     model.set_params(checkpoint=options.checkpoint, memory=options.memory)
-    labels, fit = timed(model.fit_predict, X)
+    if row != "DMM":
+        model.set_params(image_shape=image_shape)
+    if table == "dual_ae_4":  # its errors are sums over pixels
+        for weight in ("reconstruction_weight", "relative_weight"):
+            model.set_params(**{weight: getattr(model, weight) * X.shape[1] / 784})
+    if table == "dccs_5":
+        X = 2 * X - 1  # pixels from -1 to 1
+    if (table, row) == ("dmae_3", "DMAE"):
+        labels, fit = timed(fit_in_two_parts, model, X)
+    else:
+        labels, fit = timed(model.fit_predict, X)
     return {
         "table": table,
         "row": row,

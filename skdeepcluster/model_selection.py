@@ -99,13 +99,14 @@ def suggest_n_clusters(
 
     Notes
     -----
-    The density at a sample is the density of a ball that reaches to its k-th nearest neighbour. For
-    n samples, k is n / 75, but at least 10 and at most 30. The ball has as many dimensions as the
-    distances to these neighbours suggest [1]_. Dense regions and the valleys between them come from
+    All this is computed for five draws of n samples: 80 % of all, at most 3000. The density at a
+    sample is the density of a ball that reaches to its k-th nearest neighbour. Here k is n / 75,
+    but at least 10 and at most 30. The number of dimensions of the ball is estimated from the
+    distances to these neighbours [1]_. Dense regions and the valleys between them come from
     the single linkage of mutual reachability distances [2]_. The depth of a valley is the logarithm
     of the ratio of two densities, that of the less dense of the two peaks and that of the saddle
     between them, which is the persistence of the peak [3]_. The separation is ``1 - exp(-depth)``.
-    It is the mean of five draws of 80 % of the samples, at most 3000.
+    The answer is the mean of the five draws.
 
     We chose these constants, and the rule that the largest difference between two separations
     decides, with 12 data sets. :doc:`/n_clusters` has the results for them and for others.

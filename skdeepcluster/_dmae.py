@@ -785,7 +785,7 @@ def _trains_jointly(plan: Plan) -> bool:
 
 def _sharpens(data: Data, values: Mapping[str, Any]) -> bool:
     """Whether a round of self-training makes the start better: of many images, from their views."""
-    many = data.n_samples >= _IMAGES_TO_SHARPEN * values["n_clusters"]
+    many = data.n_samples >= _IMAGES_TO_SHARPEN * int(values["n_clusters"])
     from_graph = values["init"] in ("auto", "graph") and values["pretrain_target"] is None
     return many and from_graph and values["train_encoder"] and learns_from_views(data, values)
 

@@ -31,6 +31,9 @@ from ._start.judge import clearly_worse, input_graph, normalized_cut
 from ._start.samples import sample_partition
 from .nn import StudentTAssignment
 
+# starts that are used even if a partition of the samples is better
+_NOT_COMPARED = ("k-means", "seeded", None)
+
 
 class Fit:
     """Trains a module by a method's phases.
@@ -128,8 +131,9 @@ class Fit:
         kind, n_clusters = self.plan.data.kind, self.plan.n_clusters
         if self.judged or self.plan.init == "samples":
             nodes, graph, samples = input_graph(self.rows, kind, np.random.RandomState(seed))
-            self.simple = nodes, sample_partition(samples, graph, n_clusters, kind, seed)
             self.judge = (nodes, graph) if self.judged else None
+            if self.plan.init not in _NOT_COMPARED:
+                self.simple = nodes, sample_partition(samples, graph, n_clusters, kind, seed)
         self.constants = self.method.constants(self.plan, self.rows, np.random.RandomState(seed))
 
     def _progress(self, epochs: int) -> Progress:

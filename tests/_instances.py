@@ -103,6 +103,11 @@ _DIGITS = {
 }
 
 
+# for the environment of a process whose memory is measured. By default, glibc keeps large blocks
+# that were freed, and the same fit then needs 60 to 260 MB
+RETURNS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+
+
 def small(estimator, **parameters):
     """An instance that fits in a tenth of a second."""
     return estimator(**{**_SMALL, **BUDGETS[estimator], **parameters})

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs, make_circles
 from sklearn.metrics import adjusted_rand_score
 
-from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, _fit
 from skdeepcluster._data.kind import data_kind
 from skdeepcluster._engine.plan import Data
 from skdeepcluster._start.neighbors import neighbor_graph
@@ -160,3 +160,15 @@ def test_texts_are_pretrained_by_reconstruction_alone():
         assert first["reconstruction"] > 0
     dense = torch.from_numpy(rng.normal(size=(80, 5)).astype(np.float32))
     assert "information" in DCCS(2, **SHORT).fit(dense).history_[0]
+
+
+@pytest.mark.parametrize("init", ["k-means", "seeded", "samples"])
+def test_samples_are_partitioned_only_where_the_start_is_compared(monkeypatch, init):
+    """The Gaussian mixture of 50 clusters took most of the time of a fit that never read it."""
+    calls = []
+    monkeypatch.setattr(
+        _fit, "sample_partition", lambda *a: calls.append(a) or sample_partition(*a)
+    )
+    X, _ = make_blobs(60, centers=3, random_state=0)
+    DMAE(3, architecture=None, init=init, max_epochs=1, random_state=0).fit(X)
+    assert len(calls) == (init == "samples")

@@ -1,5 +1,6 @@
 """Every contract on every estimator of _instances.py."""
 
+import functools
 import inspect
 import pickle
 import re
@@ -500,13 +501,23 @@ def test_fit_takes_no_weights(model):
     np.testing.assert_array_equal(labels, clone(model).set_params(random_state=0).fit(X).labels_)
 
 
-@each_class
-@pytest.mark.parametrize("integer", [np.int8, np.uint8, np.uint64])
-def test_numpy_integers_are_integers(estimator, integer):
-    X, _ = digits(300)  # more than the narrow ones hold
+X_OF_MANY, _ = digits(300)  # more than the narrow integers hold
+
+
+@functools.cache
+def many_clusters(estimator):
     model = small(estimator, n_clusters=70, batch_size=100, n_init=2, random_state=0)
     if "overclustered" in estimator._parameter_constraints["init"][0].options:
         model.set_params(init="overclustered")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so many clusters
+        return model.fit(X_OF_MANY)
+
+
+@each_class
+@pytest.mark.parametrize("integer", [np.int8, np.uint8, np.uint64])
+def test_numpy_integers_are_integers(estimator, integer):
+    model = many_clusters(estimator)
     integers = {
         name: integer(value)
         for name, value in model.get_params().items()
@@ -515,9 +526,9 @@ def test_numpy_integers_are_integers(estimator, integer):
     }
     assert {"n_clusters", "batch_size"} <= integers.keys()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many clusters
-        model.fit(X)
-        assert_bit_equal(clone(model).set_params(**integers).fit(X), model, X)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        again = clone(model).set_params(**integers).fit(X_OF_MANY)
+    assert_bit_equal(again, model, X_OF_MANY)
 
 
 @each_small

@@ -30,15 +30,17 @@ SETS = {"digits": 3, "usps": 1}  # and seeds
 
 
 class Accuracies(Callback):
-    """Accuracy of the categories at the ends of some epochs of the clustering phase."""
+    """Accuracy of the categories at the end of every so many epochs of the clustering phase."""
 
-    def __init__(self, y):
+    def __init__(self, y, every=None):
         self.y = y
+        self.every = every
         self.found = {}
 
     def on_epoch_end(self, net, **kwargs):
         epoch = len(net.history)
-        if net.phase.name == "cluster" and epoch % net.phase.refresh_every == 0:
+        every = self.every or net.phase.refresh_every
+        if net.phase.name == "cluster" and epoch % every == 0:
             categories = net.run.embed()[:, : len(np.unique(self.y))]
             self.found[epoch] = clustering_accuracy(self.y, categories.argmax(axis=1))
 

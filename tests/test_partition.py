@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skdeepcluster import DCEC, _fit
@@ -27,7 +28,7 @@ from skdeepcluster._start.partition import (
     seed_centers,
     start_partition,
 )
-from skdeepcluster._start.samples import spectral_partition
+from skdeepcluster._start.samples import sample_partition, spectral_partition
 from skdeepcluster.datasets import make_toroidal
 from skdeepcluster.dissimilarities import resolve
 from skdeepcluster.nn import ClusteringAutoencoder, StudentTAssignment
@@ -406,3 +407,26 @@ def test_as_many_seeds_as_samples_are_all_samples():
     centers, total = seeded(X, resolve("sqeuclidean"), 6)
     assert total == 0
     np.testing.assert_array_equal(np.sort(centers, axis=0), np.sort(X, axis=0))
+
+
+def test_a_column_of_yes_and_no_that_says_nothing_does_not_decide():
+    # before the check, the partition of 38 of 48 such tables had an ARI .05 below k-means
+    found, usual = [], []
+    for seed in range(4):
+        rng = np.random.RandomState(seed)
+        y = rng.choice(4, 400, p=[0.4, 0.3, 0.2, 0.1])
+        X = StandardScaler().fit_transform(1.5 * rng.randn(4, 5)[y] + rng.randn(400, 5))
+        yes = rng.rand(400, 1) < 0.4
+        X = np.hstack([X, yes, ~yes])
+        labels = sample_partition(X, neighbor_graph(X, n_neighbors=5), 4, "table", seed)
+        found.append(adjusted_rand_score(y, labels))
+        usual.append(adjusted_rand_score(y, KMeans(4, n_init=20, random_state=0).fit_predict(X)))
+    assert np.min(np.subtract(found, usual)) > -0.05
+
+
+def test_spectral_clusters_of_a_table_with_categories_are_used():
+    X, y = make_moons(300, noise=0.05, random_state=0)
+    group = np.random.RandomState(0).rand(300) < np.where(y, 0.9, 0.1)  # agrees with the moons
+    X = np.hstack([StandardScaler().fit_transform(X), 0.5 * np.c_[group, ~group]])
+    labels = sample_partition(X, neighbor_graph(X, n_neighbors=5), 2, "table", 0)
+    assert adjusted_rand_score(y, labels) > 0.95

@@ -430,3 +430,20 @@ def test_spectral_clusters_of_a_table_with_categories_are_used():
     X = np.hstack([StandardScaler().fit_transform(X), 0.5 * np.c_[group, ~group]])
     labels = sample_partition(X, neighbor_graph(X, n_neighbors=5), 2, "table", 0)
     assert adjusted_rand_score(y, labels) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "cut", "replaced"),
+    [((2, 2), 1.1 + 1.6, False), ((2, 2), 1.1 + 2.6, True), (None, 1.1 + 0.2, True)],
+)
+def test_k_means_on_pixels_replaces_only_a_failed_start(monkeypatch, image_shape, cut, replaced):
+    # on Fashion-MNIST, k-means on pixels cut by 1.1 and the better start of the network by 2.7
+    X = np.random.RandomState(0).rand(40, 4).astype(np.float32)
+    model = DCEC(10, image_shape=image_shape)
+    labels, simple = np.arange(40) % 10, np.arange(40) // 4
+    run = run_on(X, 10)
+    run.plan, run.simple = plan_of(model, X), (run.judge[0], simple)
+    cuts = {labels.tobytes(): cut, simple.tobytes(): 1.1}
+    monkeypatch.setattr(partition, "normalized_cut", lambda graph, found, k: cuts[found.tobytes()])
+    kept = partition._do_no_harm(run, X, labels)
+    assert (kept == (simple if replaced else labels)).all()

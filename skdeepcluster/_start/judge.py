@@ -12,6 +12,7 @@ MAX_ROWS = 10_000  # rows for which start partitions are computed and compared
 # for images sees more than pixels show, and may cut more of their graph
 _CLEARLY = {"table": 0.01, "embeddings": 0.03}
 _CLEARLY_ELSEWHERE = 0.1
+_CLEARLY_PIXELS = 0.25
 
 
 def input_graph(
@@ -76,5 +77,16 @@ def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> 
 
 def clearly_worse(cut: float, other: float, plan: Plan) -> bool:
     """Whether a partition is worse than another by more than noise, judged by normalised cuts."""
-    margin: float = _CLEARLY.get(plan.data.kind, _CLEARLY_ELSEWHERE)
+    margin = _CLEARLY.get(plan.data.kind, _CLEARLY_ELSEWHERE)
     return bool(cut > other + margin * plan.n_clusters)
+
+
+def clearly_worse_than_k_means(cut: float, other: float, plan: Plan) -> bool:
+    """Whether a partition of embeddings is clearly worse than k-means on the samples themselves.
+
+    k-means on pixels cuts their graph little even if its clusters are wrong: on Fashion-MNIST by
+    1.1 with ACC .44, the embedding by 2.7 with ACC .67, and the classes themselves by 2.3.
+    """
+    if plan.data.kind == "images":
+        return bool(cut > other + _CLEARLY_PIXELS * plan.n_clusters)
+    return clearly_worse(cut, other, plan)

@@ -44,7 +44,8 @@ MADE = {
     "few": ((55, 30, 15), 0.9, 2, 0.4, 0.5),
     "many": ((30, 22, 18, 14, 10, 6), 1.5, 2, 0.4, 0.4),
 }
-SETS = (*MADE, "penguins", "wine", "breast_cancer")
+MEANINGLESS = ", yes/no"  # with a column that has nothing to do with the segments
+SETS = (*MADE, *(name + MEANINGLESS for name in MADE), "penguins", "wine", "breast_cancer")
 ONE_HOT = {"1": 1.0, "1/sqrt(2)": 0.5**0.5}
 ESTIMATORS = {
     "KMeans": partial(KMeans, n_init=10),
@@ -82,8 +83,14 @@ def make_table(percent, separation, n_skewed, correlation, randomness, seed):
 
 def load(name):
     """The table and its true labels."""
-    if name in MADE:
-        return make_table(*MADE[name], seed=list(MADE).index(name))
+    made = name.removesuffix(MEANINGLESS)
+    if made in MADE:
+        table, y = make_table(*MADE[made], seed=list(MADE).index(made))
+        if made != name:
+            table["newsletter"] = np.where(
+                np.random.default_rng(0).random(N_ROWS) < 0.4, "yes", "no"
+            )
+        return table, y
     if name == "penguins":
         from palmerpenguins import load_penguins
 

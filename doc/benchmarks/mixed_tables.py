@@ -133,7 +133,7 @@ def run(name, one_hot, estimator, seed):
 
 def print_table():
     print(
-        f"{'set':15}{'one-hot':11}{'estimator':29}{'n':>3}{'ARI':>16}{'- KMeans':>10}{'CPU s':>8}"
+        f"{'set':20}{'one-hot':11}{'estimator':29}{'n':>3}{'ARI':>16}{'- KMeans':>10}{'CPU s':>8}"
     )
     results = done(RESULTS)
     for name in SETS:
@@ -142,7 +142,7 @@ def print_table():
             for estimator in ESTIMATORS:
                 key = (name, one_hot, estimator)
                 rows = [r for r in results if (r["set"], r["one_hot"], r["estimator"]) == key]
-                begin = f"{name:15}{one_hot:11}{estimator:29}"
+                begin = f"{name:20}{one_hot:11}{estimator:29}"
                 if not rows:
                     print(f"{begin}  not run")
                     continue

@@ -10,7 +10,6 @@ A run that accuracy.jsonl already holds for the configuration, set and seed is n
 
 import argparse
 import inspect
-import math
 from pathlib import Path
 
 import numpy as np

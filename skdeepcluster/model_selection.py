@@ -106,7 +106,7 @@ def suggest_n_clusters(
     the single linkage of mutual reachability distances [2]_. The depth of a valley is the logarithm
     of the ratio of two densities, that of the less dense of the two peaks and that of the saddle
     between them, which is the persistence of the peak [3]_. The separation is ``1 - exp(-depth)``.
-    The answer is the mean of the five draws.
+    Separations and scores are means of the five draws.
 
     We chose these constants, and the rule that the largest difference between two separations
     decides, with 12 data sets. :doc:`/n_clusters` has the results for them and for others.

@@ -409,19 +409,25 @@ def test_as_many_seeds_as_samples_are_all_samples():
     np.testing.assert_array_equal(np.sort(centers, axis=0), np.sort(X, axis=0))
 
 
-def test_a_column_of_yes_and_no_that_says_nothing_does_not_decide():
-    # before the check, the partition of 38 of 48 such tables had an ARI .05 below k-means
+@pytest.mark.parametrize("values", ["yes and no", "three values", "counts"])
+def test_a_column_of_few_values_that_says_nothing_does_not_decide(values):
+    # before the check, the start lost .1 to .5 to k-means on most tables with such columns
     found, usual = [], []
     for seed in range(4):
         rng = np.random.RandomState(seed)
         y = rng.choice(4, 400, p=[0.4, 0.3, 0.2, 0.1])
-        X = StandardScaler().fit_transform(1.5 * rng.randn(4, 5)[y] + rng.randn(400, 5))
-        yes = rng.rand(400, 1) < 0.4
-        X = np.hstack([X, yes, ~yes])
+        X = 1.5 * rng.randn(4, 5)[y] + rng.randn(400, 5)
+        drawn = {
+            "yes and no": rng.rand(400) < 0.4,
+            "three values": rng.choice(3, 400),
+            "counts": rng.poisson(0.7, 400),
+        }
+        X = StandardScaler().fit_transform(np.column_stack([X, drawn[values]]))
         labels = sample_partition(X, neighbor_graph(X, n_neighbors=5), 4, "table", seed)
         found.append(adjusted_rand_score(y, labels))
         usual.append(adjusted_rand_score(y, KMeans(4, n_init=20, random_state=0).fit_predict(X)))
-    assert np.min(np.subtract(found, usual)) > -0.05
+    lost = np.subtract(usual, found)
+    assert lost.mean() < 0.02 and lost.max() < 0.1
 
 
 def test_spectral_clusters_of_a_table_with_categories_are_used():

@@ -30,8 +30,9 @@ _SMOOTHING = (20, 2)
 # cosine to the mean direction: .12 or less for sentences, .47 or more for photographs
 _CONE = 0.3
 _BETTER = 0.8  # a partition replaces the first one if its cut is less than this share of that cut
-# weights of columns with two values, and the least adjusted Rand index between the spectral
-# partitions with these weights and with 1
+_FEW_VALUES = 10  # of a column of categories or counts
+# weights of such columns, and the least adjusted Rand index between the spectral partitions with
+# these weights and with 1
 _LIGHTER = {0.7: 0.75, 0.5: 0.6}
 
 
@@ -50,14 +51,14 @@ def sample_partition(
         Number of clusters.
     kind : str
         Kind of the samples. For a "table", it is the best of k-means, a Gaussian mixture and
-        spectral clustering by the normalised cut. If there are columns with two values, the
-        mixture is left out, and spectral clustering if its clusters depend on the weight of these
-        columns. On the 26 tables of doc/benchmarks/battery.py the estimators that start from this
-        choice had a mean ARI of .81 to .82, the three methods of scikit-learn .55, .59 and .75.
-        For "embeddings", it is k-means on directions: not smoothed, smoothed a little, or smoothed
-        much. The partition with the smallest cut is used. Directions in a narrow cone are
-        decorrelated first, and there the much smoothed ones are used if no other partition cuts
-        clearly less. For other kinds, it is k-means.
+        spectral clustering by the normalised cut. If there are columns with few values, such as
+        one-hot columns, the mixture is left out, and spectral clustering if its clusters depend on
+        the weight of these columns. On the 26 tables of doc/benchmarks/battery.py the estimators
+        that start from this choice had a mean ARI of .81 to .82, the three methods of scikit-learn
+        .55, .59 and .75. For "embeddings", it is k-means on directions: not smoothed, smoothed a
+        little, or smoothed much. The partition with the smallest cut is used. Directions in a
+        narrow cone are decorrelated first, and there the much smoothed ones are used if no other
+        partition cuts clearly less. For other kinds, it is k-means.
     seed : int
         Seed of all random numbers.
 
@@ -87,33 +88,33 @@ def _of_embeddings(
 def _of_table(features: np.ndarray, graph: sp.csr_array, n_clusters: int, seed: int) -> np.ndarray:
     runs = int(np.clip(_MANY_RUNS * _K_MEANS_ROWS / len(features), _K_MEANS_RUNS, _MANY_RUNS))
     partitions = [_k_means(features, features, n_clusters, seed, runs)]
-    binary = _binary_columns(features)
-    if not binary.any():
+    coarse = _coarse_columns(features)
+    if not coarse.any():
         partitions.append(_gaussian_mixture(features, n_clusters, seed))
     spectral = spectral_partition(features, n_clusters, seed)
-    if not binary.any() or _stays(spectral, features, binary, n_clusters, seed):
+    if not coarse.any() or _stays(spectral, features, coarse, n_clusters, seed):
         partitions.append(spectral)
     return _least_cut(graph, partitions, n_clusters, _BETTER)
 
 
-def _binary_columns(features: np.ndarray) -> np.ndarray:
-    """Which columns hold two values, as one-hot columns do."""
-    low, high = features.min(axis=0), features.max(axis=0)
-    two: np.ndarray = ((features == low) | (features == high)).all(axis=0) & (low < high)
-    return two
+def _coarse_columns(features: np.ndarray) -> np.ndarray:
+    """Which columns hold few values, as one-hot columns and small counts do."""
+    counts = np.array([len(np.unique(column)) for column in features.T])
+    coarse: np.ndarray = (counts > 1) & (counts <= min(_FEW_VALUES, len(features) // 4))
+    return coarse
 
 
 def _stays(
-    labels: np.ndarray, features: np.ndarray, binary: np.ndarray, n_clusters: int, seed: int
+    labels: np.ndarray, features: np.ndarray, coarse: np.ndarray, n_clusters: int, seed: int
 ) -> bool:
-    """Whether a spectral partition stays nearly the same if binary columns weigh less.
+    """Whether a spectral partition stays nearly the same if coarse columns weigh less.
 
     In a neighbour graph, rows with the same answer to a yes/no question are near each other. If the
     question has nothing to do with the clusters, the smallest cut may follow the answers: it cuts a
     cluster in two and joins two others. For the same reason, a Gaussian mixture is not used then.
     """
     for weight, least in _LIGHTER.items():
-        lighter = features * np.where(binary, weight, 1.0)
+        lighter = features * np.where(coarse, weight, 1.0)
         if adjusted_rand_score(labels, spectral_partition(lighter, n_clusters, seed)) < least:
             return False
     return True

@@ -427,7 +427,8 @@ def test_a_column_of_few_values_that_says_nothing_does_not_decide(values):
         found.append(adjusted_rand_score(y, labels))
         usual.append(adjusted_rand_score(y, KMeans(4, n_init=20, random_state=0).fit_predict(X)))
     lost = np.subtract(usual, found)
-    assert lost.mean() < 0.02 and lost.max() < 0.1
+    assert lost.mean() < 0.02
+    assert lost.max() < 0.1
 
 
 def test_spectral_clusters_of_a_table_with_categories_are_used():

@@ -86,9 +86,9 @@ class DualAESpectral(BaseDeepClusterer):
 
     First an encoder learns latents that are similar for two views of a sample and different for
     different samples; a decoder learns to reconstruct the sample from clean and from noisy latents.
-    Then a head on the latents learns the leading eigenvectors of their neighbour graph. This is
-    what spectral clustering computes for the training samples, but as a network it takes any
-    sample. k-means of its outputs gives the clusters.
+    Then a head on the latents learns the leading eigenvectors of their neighbour graph. Spectral
+    clustering computes the same for the training samples only; a network also takes new samples.
+    k-means of its outputs gives the clusters.
 
     Start with the parameters that describe your data: `image_shape` if flat rows hold images,
     `augmentation` if cropped or rotated images belong to another cluster, and `init` for vectors.

@@ -22,7 +22,7 @@ from .._engine.phases import Run
 from .._warnings import ignoring
 from ..dissimilarities import Dissimilarity
 from ..nn import StudentTAssignment
-from .judge import MAX_ROWS, clearly_worse_than_k_means, normalized_cut
+from .judge import BESIDE_K_MEANS, MAX_ROWS, clearly_worse, normalized_cut
 from .neighbors import MANY_ROWS, TINY, directions, rows_as_features, smooth_on_graph
 from .samples import by_nearest, spectral_partition
 
@@ -136,7 +136,8 @@ def _do_no_harm(run: Run, Z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return labels
     (nodes, graph), (_, simple), n_clusters = run.judge, run.simple, run.plan.n_clusters
     cut = normalized_cut(graph, labels[nodes], n_clusters)
-    if clearly_worse_than_k_means(cut, normalized_cut(graph, simple, n_clusters), run.plan):
+    simple_cut = normalized_cut(graph, simple, n_clusters)
+    if clearly_worse(cut, simple_cut, run.plan, BESIDE_K_MEANS):
         return _everywhere(run, Z, simple, n_clusters)
     return labels
 

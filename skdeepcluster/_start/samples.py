@@ -87,14 +87,16 @@ def _of_embeddings(
 
 def _of_table(features: np.ndarray, graph: sp.csr_array, n_clusters: int, seed: int) -> np.ndarray:
     runs = int(np.clip(_MANY_RUNS * _K_MEANS_ROWS / len(features), _K_MEANS_RUNS, _MANY_RUNS))
-    partitions = [_k_means(features, features, n_clusters, seed, runs)]
+    k_means = _k_means(features, features, n_clusters, seed, runs)
+    spectral = spectral_partition(features, n_clusters, seed)
     coarse = _coarse_columns(features)
     if not coarse.any():
-        partitions.append(_gaussian_mixture(features, n_clusters, seed))
-    spectral = spectral_partition(features, n_clusters, seed)
-    if not coarse.any() or _stays(spectral, features, coarse, n_clusters, seed):
-        partitions.append(spectral)
-    return _least_cut(graph, partitions, n_clusters, _BETTER)
+        mixture = _gaussian_mixture(features, n_clusters, seed)
+        return _least_cut(graph, [k_means, mixture, spectral], n_clusters, _BETTER)
+    best = _least_cut(graph, [k_means, spectral], n_clusters, _BETTER)
+    if best is spectral and not _stays(spectral, features, coarse, n_clusters, seed):
+        return k_means
+    return best
 
 
 def _coarse_columns(features: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -34,13 +35,13 @@ BUDGETS = {
     },
     DCCS: {
         "init": "graph",
-        "pretrain_epochs": 6,
+        "pretrain_epochs": 10,  # with 6, one set of initial weights in 500 lost a cluster
         "max_epochs": 4,
         "hidden_units": (32,),
         "critic_units": (16,),
         "cluster_prior": "uniform",  # in so few batches a small cluster may be lost
         "n_critic": 1,
-        "learning_rate": 1.5e-2,
+        "learning_rate": 2e-2,
     },
 }
 _SMALL = {"n_components": 4, "n_init": 1, "batch_size": 16}
@@ -97,15 +98,20 @@ _DIGITS = {
         "learning_rate": 5e-4,
         "max_epochs": 2,
     },
-    "modules": lambda estimator: {
-        "architecture": BatchNormPair()((64,), encoder_width(small(estimator)))
-    },
+    "modules": lambda estimator: {"architecture": seeded_pair(encoder_width(small(estimator)))},
 }
 
 
 # for the environment of a process whose memory is measured. By default, glibc keeps large blocks
 # that were freed, and the same fit then needs 60 to 260 MB
 RETURNS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+
+
+def seeded_pair(n_components):
+    """Modules with the same weights in every run: the fit begins with the weights it is given."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return BatchNormPair()((64,), n_components)
 
 
 def small(estimator, **parameters):

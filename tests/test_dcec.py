@@ -23,7 +23,7 @@ from skdeepcluster._start import pretraining
 from skdeepcluster.augment import random_masking
 from skdeepcluster.metrics import clustering_accuracy
 
-DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
+DATA = Path(__file__).parents[1] / "data"  # made by doc/benchmarks/fetch.py
 
 
 @pytest.fixture(autouse=True)
@@ -693,7 +693,7 @@ def test_digits_at_the_defaults():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (DATA / "usps.npz").exists(), reason="needs ../shared/data")
+@pytest.mark.skipif(not (DATA / "usps.npz").exists(), reason="needs the USPS data")
 def test_usps_at_the_defaults():
     with np.load(DATA / "usps.npz") as file:
         X, y = file["x"], file["y"]

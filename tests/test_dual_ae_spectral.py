@@ -42,7 +42,7 @@ from skdeepcluster.nn import (
     dual_conv_autoencoder,
 )
 
-DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
+DATA = Path(__file__).parents[1] / "data"  # made by doc/benchmarks/fetch.py
 
 
 def dual(**parameters):

@@ -1,7 +1,7 @@
 """Accuracy of the estimators beside KMeans, into accuracy.jsonl; every run is one line.
 
-    python doc/benchmarks/accuracy.py --data ../shared/data                 # all that is missing
-    python doc/benchmarks/accuracy.py --data ../shared/data --only usps DMAE
+    python doc/benchmarks/accuracy.py --data data                 # all that is missing
+    python doc/benchmarks/accuracy.py --data data --only usps DMAE
     python doc/benchmarks/accuracy.py --table                               # of what was run
 
 The labels are read after a fit, for its scores; no setting, epoch or seed depends on them.

@@ -1,7 +1,7 @@
 """Small tables of Gagolewski's benchmark suite, at the defaults, into battery.jsonl.
 
-    python doc/benchmarks/battery.py --data ../shared/data             # all that is missing
-    python doc/benchmarks/battery.py --data ../shared/data --only DCEC
+    python doc/benchmarks/battery.py --data data             # all that is missing
+    python doc/benchmarks/battery.py --data data --only DCEC
     python doc/benchmarks/battery.py --table                           # of what was run
 
 A table may have several reference labellings. Each estimator is fitted with the number of clusters

@@ -1,6 +1,6 @@
 """Accuracy and Wasserstein estimate of DCCS against updates of its encoder, into curve.jsonl.
 
-    python doc/benchmarks/curve.py --data ../shared/data
+    python doc/benchmarks/curve.py --data data
     python doc/benchmarks/curve.py --table
 
 From these curves the default budget was chosen. The labels are read beside the fit and steer

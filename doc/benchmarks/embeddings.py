@@ -1,7 +1,7 @@
 """Embeddings of pretrained networks, beside UMAP and EVoC, into embeddings.jsonl.
 
-    python doc/benchmarks/embeddings.py --data ../shared/data             # all that is missing
-    python doc/benchmarks/embeddings.py --data ../shared/data --only DCEC DCCS
+    python doc/benchmarks/embeddings.py --data data             # all that is missing
+    python doc/benchmarks/embeddings.py --data data --only DCEC DCCS
     python doc/benchmarks/embeddings.py --table                           # of what was run
 
 UMAP and EVoC are in the environment of rivals.txt; without them these rows are left out. UMAP

@@ -1,6 +1,6 @@
 """What the scorers say of the number of clusters, into n_clusters.jsonl; no label is read.
 
-    python doc/benchmarks/n_clusters.py --data ../shared/data
+    python doc/benchmarks/n_clusters.py --data data
     python doc/benchmarks/n_clusters.py --table
 
 A number that n_clusters.jsonl already holds for the set and estimator is not repeated.

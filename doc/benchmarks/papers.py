@@ -1,7 +1,7 @@
 """Rows of the papers' tables by the papers' own protocols, into papers.jsonl.
 
-    python doc/benchmarks/papers.py --data ../shared/data                     # all that is missing
-    python doc/benchmarks/papers.py --data ../shared/data --only dcec_1 usps "DEC-conv"
+    python doc/benchmarks/papers.py --data data                     # all that is missing
+    python doc/benchmarks/papers.py --data data --only dcec_1 usps "DEC-conv"
     python doc/benchmarks/papers.py --table                                   # beside print
 
 Every run is one line. A run that was interrupted goes on from `--checkpoint`, a folder. The rows of
@@ -161,7 +161,7 @@ def run(table, row, name, seed, options):
         **fit,
         "epochs": model.n_iter_,
         "converged": model.converged_,
-        "curve": accuracies.found,  # ACC after these epochs
+        **({"curve": accuracies.found} if accuracies.found else {}),  # ACC after these epochs
         **provenance(),
     }
 
@@ -200,6 +200,9 @@ if __name__ == "__main__":
     parser.add_argument("--memory", type=Path, help="folder of pretrained autoencoders")
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
     options = parser.parse_args()
+    known = {word for key in PRINT for word in key}.union(*ROWS.values())
+    if unknown := set(options.only) - known:
+        parser.error(f"--only takes {sorted(known)}, not {sorted(unknown)}")
     if options.table:
         table()
         raise SystemExit

@@ -1,6 +1,6 @@
 """How to read clusters off DCCS's embedding, as the paper's table 4, into readout.jsonl.
 
-    python doc/benchmarks/readout.py --data ../shared/data
+    python doc/benchmarks/readout.py --data data
     python doc/benchmarks/readout.py --table
 
 The largest category against k-means (best of 10) on the embedding, the category and the style.

@@ -1,7 +1,7 @@
 """Accuracy against the number of rows, and against a rare class, at the defaults, into rows.jsonl.
 
-    python doc/benchmarks/rows.py --data ../shared/data                     # all that is missing
-    python doc/benchmarks/rows.py --data ../shared/data --only DCCS --rows 70000
+    python doc/benchmarks/rows.py --data data                     # all that is missing
+    python doc/benchmarks/rows.py --data data --only DCCS --rows 70000
     python doc/benchmarks/rows.py --table                                   # of what was run
     python doc/benchmarks/rows.py --picture                                 # into rows.png
 

@@ -1,6 +1,6 @@
 """Seconds and peak memory of DualAESpectral and SpectralClustering, against the number of rows.
 
-    python doc/benchmarks/scaling.py --data ../shared/data
+    python doc/benchmarks/scaling.py --data data
 
 Each fit is a process of its own on the first rows of MNIST. Memory is the highest resident set of
 the process less what it held before the fit. A row of scaling.jsonl is a fit; the accuracy is read

@@ -26,15 +26,6 @@ from skdeepcluster.metrics import clustering_accuracy
 DATA = Path(__file__).parents[1] / "data"  # made by doc/benchmarks/fetch.py
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(request):
-    threads = torch.get_num_threads()
-    if "slow" not in request.keywords:
-        torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def dcec(**parameters):
     defaults = {"n_clusters": 4, "random_state": 0, "tol": 0.0, "init": "k-means"}
     return small(DCEC, **{**defaults, **parameters})

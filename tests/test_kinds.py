@@ -23,6 +23,12 @@ def unit(points):
     return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
 
 
+def numbers_and_categories(n_numbers, n_categories):
+    """Scaled numbers beside one-hot columns."""
+    one_hot = np.eye(n_categories)[np.arange(2 * n_categories) % n_categories]
+    return np.hstack([rng.uniform(-1, 1, (2 * n_categories, n_numbers)), one_hot])
+
+
 @pytest.mark.parametrize(
     ("X", "kind"),
     [
@@ -35,6 +41,11 @@ def unit(points):
         (sp.csr_array(unit(rng.normal(size=(50, 128)))), "vectors"),
         (sp.random_array((50, 200), density=0.03, format="csr", rng=0), "bag of words"),
         (np.zeros((5, 3)), "bag of words"),
+        (numbers_and_categories(6, 300), "table"),
+        (sp.csr_array(numbers_and_categories(6, 300)), "table"),
+        (numbers_and_categories(41, 80), "vectors"),
+        (np.eye(60)[np.arange(600) % 60] * 1.0, "bag of words"),
+        ((rng.random((100, 60)) < 0.5) * 1.0, "vectors"),
     ],
 )
 def test_kinds_of_rows(X, kind):

@@ -5,7 +5,8 @@
     python doc/benchmarks/mixed_tables.py --one-hot 1 --sets plain # one weight, one table
     python doc/benchmarks/mixed_tables.py --table                  # of what was run
 
-Five made tables with known segments, the penguins of the package palmerpenguins (left out where it
+Five made tables with known segments, the same with one more column, which says nothing about the
+segments (one of two answers, or one of 80 towns), the penguins of the package palmerpenguins (left out where it
 is not installed), and the wines and tumours of scikit-learn. Each estimator clusters the same
 preprocessed columns, once with one-hot columns as they are and once divided by sqrt(2). The made
 tables were fixed before the first result was seen. Labels are read after a fit, for its score.
@@ -44,8 +45,14 @@ MADE = {
     "few": ((55, 30, 15), 0.9, 2, 0.4, 0.5),
     "many": ((30, 22, 18, 14, 10, 6), 1.5, 2, 0.4, 0.4),
 }
-MEANINGLESS = ", yes/no"  # with a column that has nothing to do with the segments
-SETS = (*MADE, *(name + MEANINGLESS for name in MADE), "penguins", "wine", "breast_cancer")
+MEANINGLESS = ("yes/no", "town")  # one more column, which has nothing to do with the segments
+SETS = (
+    *MADE,
+    *(f"{name}, {column}" for column, name in product(MEANINGLESS, MADE)),
+    "penguins",
+    "wine",
+    "breast_cancer",
+)
 ONE_HOT = {"1": 1.0, "1/sqrt(2)": 0.5**0.5}
 ESTIMATORS = {
     "KMeans": partial(KMeans, n_init=10),
@@ -83,13 +90,13 @@ def make_table(percent, separation, n_skewed, correlation, randomness, seed):
 
 def load(name):
     """The table and its true labels."""
-    made = name.removesuffix(MEANINGLESS)
+    made, _, column = name.partition(", ")
     if made in MADE:
         table, y = make_table(*MADE[made], seed=list(MADE).index(made))
-        if made != name:
-            table["newsletter"] = np.where(
-                np.random.default_rng(0).random(N_ROWS) < 0.4, "yes", "no"
-            )
+        if column == "yes/no":
+            table[column] = np.where(np.random.default_rng(0).random(N_ROWS) < 0.4, "yes", "no")
+        if column == "town":
+            table[column] = np.random.default_rng(0).integers(80, size=N_ROWS).astype(str)
         return table, y
     if name == "penguins":
         from palmerpenguins import load_penguins

@@ -109,6 +109,17 @@ def test_narrow_sparse_samples_have_the_neighbours_of_dense_ones(width):
     np.testing.assert_array_equal(graph.toarray(), expected.toarray())
 
 
+def test_a_sparse_table_keeps_its_columns_if_they_need_little_memory(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(300, 80)).astype(np.float32)
+    rows, index, random_state = sparse_rows(X), np.arange(0, 300, 3), np.random.RandomState(0)
+    found = rows_as_features(rows, index, "table", random_state)
+    np.testing.assert_array_equal(found, rows.take(index).numpy())
+    assert found.shape == (100, 80)
+    assert rows_as_features(rows, index, "vectors", random_state).shape == (100, 50)
+    monkeypatch.setattr(neighbors, "_DENSE_ENTRIES", found.size - 1)
+    assert rows_as_features(rows, index, "table", random_state).shape == (100, 50)
+
+
 def test_many_wide_sparse_samples_are_reduced_by_the_directions_of_some(monkeypatch):
     rng = np.random.default_rng(0)
     # of rank 40, so that any 60 rows tell all directions
@@ -260,7 +271,8 @@ def test_a_spectral_start_repeats_and_takes_duplicates():
 )
 def test_bags_of_words_are_vectors_of_few_words(convert, n_words, image_shape, expected):
     X = np.zeros((20, 100), dtype=np.float32)
-    X[:, :n_words] = 1.0 + np.arange(20)[:, None]
+    for row, values in enumerate(X):  # its words, at different places
+        values[(row + 7 * np.arange(n_words)) % 100] = 1.0 + row
     assert (data_kind(convert(X), image_shape) == "bag of words") is expected
 
 

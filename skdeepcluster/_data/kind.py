@@ -1,5 +1,6 @@
 """What kind of data samples are."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ _BAG_OF_WORDS = 0.05  # vectors with a smaller share of entries that are not zer
 _MANY_COLUMNS, _FEW_COLUMNS = 128, 40
 _LIKE_NORM = 0.25  # deviation of the lengths of embeddings, as a share of their mean
 _ROWS = 500  # rows whose lengths are compared
+_FILLED = 0.5  # share of entries that are not zero, in the mean column of numbers
+_PART = 1 << 20  # stored entries that are looked at together
 
 KINDS = ("images", "bag of words", "embeddings", "table", "vectors")
 # for these kinds, a partition without a network is better than one that a network learns alone
@@ -30,21 +33,21 @@ def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
     Returns
     -------
     {"images", "bag of words", "embeddings", "table", "vectors"}
-        A bag of words has less than 5 % entries that are not zero, and none below zero. Embeddings
-        of pretrained networks are dense, have at least 128 columns, and rows of similar length. A
-        table has at most 40 columns, beside any number of one-hot columns, or columns with very
-        different ranges. The rest are vectors.
+        A table has at most 40 columns, beside any number of one-hot columns, or columns with very
+        different ranges. A bag of words has less than 5 % entries that are not zero. Embeddings of
+        pretrained networks are dense, have at least 128 columns, and rows of similar length. The
+        rest are vectors.
     """
     if image_shape is not None:
         return "images"
     n_features = X.shape[1]
-    stored = X.count_nonzero() if sp.issparse(X) else np.count_nonzero(X)
-    if stored < _BAG_OF_WORDS * X.shape[0] * n_features and X.min() >= 0:
-        return "bag of words"
     low, high = column_bounds(X)
-    if n_features <= _FEW_COLUMNS or not one_unit(high - low):
+    if n_features > _FEW_COLUMNS and _numbers_and_categories(X, low, high):
         return "table"
-    if 0 < _count_numbers(X, low, high) <= _FEW_COLUMNS:
+    stored = X.count_nonzero() if sp.issparse(X) else np.count_nonzero(X)
+    if stored < _BAG_OF_WORDS * X.shape[0] * n_features:
+        return "bag of words"
+    if n_features <= _FEW_COLUMNS or not one_unit(high - low):
         return "table"
     if sp.issparse(X) or n_features < _MANY_COLUMNS:
         return "vectors"
@@ -52,16 +55,29 @@ def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
     return "embeddings" if length.std() <= _LIKE_NORM * length.mean() else "vectors"
 
 
-def _count_numbers(X: Any, low: np.ndarray, high: np.ndarray) -> int:
-    """How many columns have more values than two; the count ends soon after `_FEW_COLUMNS`."""
+def _numbers_and_categories(X: Any, low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether a few columns hold numbers, and all others have one or two values, as one-hot ones.
+
+    In a small bag of words, few columns may have more than two values, too. But they are nearly
+    empty, and a column of numbers is not.
+    """
     numbers = np.zeros(X.shape[1], dtype=bool)
-    for rows in row_chunks(*X.shape):
-        part = X[rows]
-        if sp.issparse(part):
-            column, value = part.indices, part.data
-            numbers[column[(value != low[column]) & (value != high[column])]] = True
-        else:
-            numbers |= ((part != low) & (part != high)).any(axis=0)
+    filled = np.zeros(X.shape[1], dtype=np.int64)
+    for column, value in _values(X):
+        numbers[column[(value != low[column]) & (value != high[column])]] = True
         if numbers.sum() > _FEW_COLUMNS:
-            break
-    return int(numbers.sum())
+            return False
+        filled += np.bincount(column[value != 0], minlength=X.shape[1])
+    return bool(numbers.any() and filled[numbers].mean() >= _FILLED * X.shape[0])
+
+
+def _values(X: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Columns and values of the entries, in parts; of a sparse matrix, those that are stored."""
+    if sp.issparse(X):
+        for start in range(0, X.nnz, _PART):
+            part = slice(start, start + _PART)
+            yield X.indices[part], X.data[part]
+    else:
+        columns = np.arange(X.shape[1])
+        for rows in row_chunks(*X.shape):
+            yield np.tile(columns, len(X[rows])), X[rows].ravel()

@@ -14,6 +14,7 @@ from .._data.rows import Rows
 MANY_ROWS = 20_000
 _EMBEDDING_WIDTH, _SVD_ROWS = 100, 1_000  # dimensions, and the rows to find them
 _SPARSE_WIDTH = 50  # dimensions in which neighbours of sparse samples are searched
+_DENSE_ENTRIES = 50_000_000  # most entries of a sparse table that is made dense
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -29,9 +30,10 @@ def rows_as_features(
 ) -> np.ndarray:
     """Samples in the form that a search for neighbours needs.
 
-    They are scaled, and wide sparse ones are reduced to 50 dimensions. Neighbours of embeddings are
-    those with the smallest angle, so their directions are taken, without scaling and in 100
-    dimensions.
+    They are scaled, and wide sparse ones are reduced to 50 dimensions. A table keeps its columns if
+    it needs at most 200 MB, because its partition depends on which columns hold few values.
+    Neighbours of embeddings are those with the smallest angle, so their directions are taken,
+    without scaling and in 100 dimensions.
 
     Parameters
     ----------
@@ -50,7 +52,9 @@ def rows_as_features(
     """
     if kind == "embeddings":
         return _directions_of_embeddings(rows.X, index, random_state)
-    if not sp.issparse(rows.X) or rows.X.shape[1] <= _SPARSE_WIDTH:
+    width = rows.X.shape[1]
+    dense = width <= _SPARSE_WIDTH or (kind == "table" and len(index) * width <= _DENSE_ENTRIES)
+    if dense or not sp.issparse(rows.X):
         features: np.ndarray = rows.take(index).flatten(1).cpu().numpy()
         return features
 

@@ -275,10 +275,11 @@ class Fit:
         else:
             return
         warnings.warn(
-            f"Training made the clusters clearly worse, and {what}: they cut the neighbour graph "
-            f"of the samples by {after:.2f}, those of the start by {before:.2f} (0 is the best, "
-            f"{n_clusters} the worst). Clusters of very different sizes are a common reason. "
-            "Compare with sklearn.cluster.KMeans, and with init='k-means' and max_epochs=0.",
+            f"Training made the clusters clearly worse, and {what}: they separate more neighbours "
+            f"than the clusters of the start do (normalised cut {after:.2f}, start {before:.2f}; 0 "
+            f"is the best, {n_clusters} the worst). Common reasons are short training, columns "
+            "with very different scales, and clusters of very different sizes. Compare with "
+            "sklearn.cluster.KMeans, and with init='k-means' and max_epochs=0.",
             ConvergenceWarning,
             stacklevel=6,
         )

@@ -5,8 +5,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.cluster import KMeans
-from sklearn.datasets import make_blobs, make_circles
+from sklearn.datasets import load_digits, make_blobs, make_circles
 from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import StandardScaler
 
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, _fit
 from skdeepcluster._data.kind import data_kind
@@ -27,6 +28,11 @@ def numbers_and_categories(n_numbers, n_categories):
     """Scaled numbers beside one-hot columns."""
     one_hot = np.eye(n_categories)[np.arange(2 * n_categories) % n_categories]
     return np.hstack([rng.uniform(-1, 1, (2 * n_categories, n_numbers)), one_hot])
+
+
+def answers(kept):
+    """One-hot columns of 12 answers; without the first one, a question may have no column."""
+    return np.hstack([np.eye(5)[rng.integers(5, size=400)][:, kept] for _ in range(12)])
 
 
 def few_words(second):
@@ -53,6 +59,11 @@ def few_words(second):
         (numbers_and_categories(41, 80), "vectors"),
         (np.abs(numbers_and_categories(6, 300)), "table"),
         (np.eye(60)[np.arange(600) % 60], "bag of words"),
+        (answers(range(5)), "table"),
+        (sp.csr_array(answers(range(1, 5))), "table"),
+        (StandardScaler().fit_transform(answers(range(5))), "table"),
+        ((rng.random((300, 120)) < 0.5) * 1.0, "vectors"),
+        ((load_digits().data > 8) * 1.0, "vectors"),
         (sp.csr_array(few_words(0.1)), "bag of words"),
         (few_words(-0.1), "bag of words"),
         ((rng.random((100, 60)) < 0.5) * 1.0, "vectors"),

@@ -6,8 +6,9 @@
     python doc/benchmarks/mixed_tables.py --table                  # of what was run
 
 Five made tables with known segments, the same with one more column that says nothing about the
-segments (one of two answers, or one of 80 towns), the penguins of the package palmerpenguins (left
-out where it is not installed), and the wines and tumours of scikit-learn. Each estimator clusters
+segments (one of two answers, or one of 80 towns), a survey whose answers count as categories, the
+penguins of the package palmerpenguins (left out where it is not installed), and the wines and
+tumours of scikit-learn. Each estimator clusters
 the same preprocessed columns, once with one-hot columns as they are and once divided by sqrt(2).
 The first five were fixed before the first result was seen. Labels are read after a fit, for its
 score.
@@ -38,6 +39,7 @@ RESULTS = Path(__file__).with_suffix(".jsonl")
 N_SEEDS = 3
 N_ROWS, N_NUMBERS, N_VALUES = 3000, 6, (2, 3, 4, 6)
 MISSING = 0.06
+N_ANSWERS = 12  # from 1 to 5, in three segments
 # segments in percent, distance of their means, log-normal columns, correlation, random categories
 MADE = {
     "plain": ((35, 25, 20, 12, 8), 1.2, 0, 0.0, 0.3),
@@ -50,6 +52,7 @@ MEANINGLESS = ("yes/no", "town")  # one more column, which has nothing to do wit
 SETS = (
     *MADE,
     *(f"{name}, {column}" for column, name in product(MEANINGLESS, MADE)),
+    "answers",
     "penguins",
     "wine",
     "breast_cancer",
@@ -99,6 +102,11 @@ def load(name):
         if column == "town":
             table[column] = np.random.default_rng(0).integers(80, size=N_ROWS).astype(str)
         return table, y
+    if name == "answers":
+        rng = np.random.default_rng(0)
+        y = rng.integers(3, size=N_ROWS)
+        opinions = rng.uniform(1.5, 4.5, (3, N_ANSWERS))[y] + rng.normal(size=(N_ROWS, N_ANSWERS))
+        return pd.DataFrame(opinions.round().clip(1, 5).astype(str)), y
     if name == "penguins":
         from palmerpenguins import load_penguins
 

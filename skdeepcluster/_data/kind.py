@@ -13,6 +13,7 @@ _MANY_COLUMNS, _FEW_COLUMNS = 128, 40
 _LIKE_NORM = 0.25  # deviation of the lengths of embeddings, as a share of their mean
 _ROWS = 500  # rows whose lengths are compared
 _FILLED = 0.5  # share of entries that are not zero, in the mean column of numbers
+_EXCLUSIVE = 0.5  # variance of the ones of a row, as a share of that in independent columns
 _PART = 1 << 20  # stored entries that are looked at together
 
 KINDS = ("images", "bag of words", "embeddings", "table", "vectors")
@@ -33,21 +34,23 @@ def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
     Returns
     -------
     {"images", "bag of words", "embeddings", "table", "vectors"}
-        A table has at most 40 columns, beside any number of one-hot columns, or columns with very
-        different ranges. A bag of words has less than 5 % entries that are not zero. Embeddings of
-        pretrained networks are dense, have at least 128 columns, and rows of similar length. The
-        rest are vectors.
+        A bag of words has less than 5 % entries that are not zero. A table has at most 40 columns,
+        or columns with very different ranges, or at most 40 columns of numbers beside one-hot
+        columns, which then may be many. Embeddings of pretrained networks are dense, have at least
+        128 columns, and rows of similar length. The rest are vectors.
     """
     if image_shape is not None:
         return "images"
-    n_features = X.shape[1]
+    n_samples, n_features = X.shape
     low, high = column_bounds(X)
-    if n_features > _FEW_COLUMNS and _numbers_and_categories(X, low, high):
+    numbers = _columns_of_numbers(X, low, high)
+    wide, mixed = n_features > _FEW_COLUMNS, 0 < len(numbers) <= _FEW_COLUMNS
+    # in a small bag of words, few columns may have more than two values, too, but mostly zeros
+    if wide and mixed and _count_entries(X[:, numbers]) >= _FILLED * n_samples * len(numbers):
         return "table"
-    stored = X.count_nonzero() if sp.issparse(X) else np.count_nonzero(X)
-    if stored < _BAG_OF_WORDS * X.shape[0] * n_features:
+    if _count_entries(X) < _BAG_OF_WORDS * n_samples * n_features:
         return "bag of words"
-    if n_features <= _FEW_COLUMNS or not one_unit(high - low):
+    if not wide or not one_unit(high - low) or (not len(numbers) and _one_hot(X, low)):
         return "table"
     if sp.issparse(X) or n_features < _MANY_COLUMNS:
         return "vectors"
@@ -55,20 +58,19 @@ def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
     return "embeddings" if length.std() <= _LIKE_NORM * length.mean() else "vectors"
 
 
-def _numbers_and_categories(X: Any, low: np.ndarray, high: np.ndarray) -> bool:
-    """Whether a few columns hold numbers, and all others have one or two values, as one-hot ones.
+def _count_entries(X: Any) -> int:
+    """How many entries are not zero."""
+    return int(X.count_nonzero() if sp.issparse(X) else np.count_nonzero(X))
 
-    In a small bag of words, few columns may have more than two values, too. But they are nearly
-    empty, and a column of numbers is not.
-    """
-    numbers = np.zeros(X.shape[1], dtype=bool)
-    filled = np.zeros(X.shape[1], dtype=np.int64)
+
+def _columns_of_numbers(X: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Columns with more than two values; the search ends soon after 40 of them."""
+    found = np.zeros(X.shape[1], dtype=bool)
     for column, value in _values(X):
-        numbers[column[(value != low[column]) & (value != high[column])]] = True
-        if numbers.sum() > _FEW_COLUMNS:
-            return False
-        filled += np.bincount(column[value != 0], minlength=X.shape[1])
-    return bool(numbers.any() and filled[numbers].mean() >= _FILLED * X.shape[0])
+        found[column[(value != low[column]) & (value != high[column])]] = True
+        if found.sum() > _FEW_COLUMNS:
+            break
+    return np.flatnonzero(found)
 
 
 def _values(X: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -81,3 +83,19 @@ def _values(X: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         columns = np.arange(X.shape[1])
         for rows in row_chunks(*X.shape):
             yield np.tile(columns, len(X[rows])), X[rows].ravel()
+
+
+def _one_hot(X: Any, low: np.ndarray) -> bool:
+    """Whether columns of two values exclude each other, as those of a category do.
+
+    Each row then has nearly the same number of ones: one for each category. In independent columns,
+    this number would vary as much as the columns do together.
+    """
+    if sp.issparse(X):
+        ones, shares = np.diff(X.indptr), np.bincount(X.indices, minlength=X.shape[1]) / X.shape[0]
+    else:
+        high = [X[rows] != low for rows in row_chunks(*X.shape)]
+        ones = np.concatenate([part.sum(axis=1) for part in high])
+        shares = np.sum([part.sum(axis=0) for part in high], axis=0) / X.shape[0]
+    independent = float(np.sum(shares * (1.0 - shares)))
+    return bool(independent > 0.0 and ones.var() <= _EXCLUSIVE * independent)

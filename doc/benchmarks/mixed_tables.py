@@ -8,10 +8,9 @@
 Five made tables with known segments, the same with one more column that says nothing about the
 segments (one of two answers, or one of 80 towns), a survey whose answers count as categories, the
 penguins of the package palmerpenguins (left out where it is not installed), and the wines and
-tumours of scikit-learn. Each estimator clusters
-the same preprocessed columns, once with one-hot columns as they are and once divided by sqrt(2).
-The first five were fixed before the first result was seen. Labels are read after a fit, for its
-score.
+tumours of scikit-learn. Each estimator clusters the same preprocessed columns, once with one-hot
+columns as they are and once divided by sqrt(2). The first five were fixed before the first result
+was seen. Labels are read after a fit, for its score.
 """
 
 import argparse

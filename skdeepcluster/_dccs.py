@@ -149,7 +149,8 @@ class DCCS(BaseDeepClusterer):
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
         How the estimator scales the samples. The scale is fixed in fit. "auto" is "standard" for
-        vectors whose columns have very different ranges, else "global": one factor for all columns.
+        dense vectors whose columns have very different ranges, else "global": one factor for all
+        columns.
 
     augmentation : {"auto", "affine", "crop", "photo", "masking", "swap", "adversarial"}, \
             callable or None, default="auto"

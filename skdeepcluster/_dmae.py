@@ -139,7 +139,8 @@ class DMAE(BaseDeepClusterer):
 
     scaling : {"auto", "global", "standard", "none"}, default="auto"
         How the estimator scales the samples. The scale is fixed in fit. "auto" is "standard" for
-        vectors whose columns have very different ranges, else "global": one factor for all columns.
+        dense vectors whose columns have very different ranges, else "global": one factor for all
+        columns.
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster of a sample. "auto" is "affine" for

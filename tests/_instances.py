@@ -35,7 +35,7 @@ BUDGETS = {
     },
     DCCS: {
         "init": "graph",
-        "pretrain_epochs": 10,  # with 6, one set of initial weights in 500 lost a cluster
+        "pretrain_epochs": 10,  # with 6, one machine lost a cluster
         "max_epochs": 4,
         "hidden_units": (32,),
         "critic_units": (16,),

@@ -42,15 +42,18 @@ def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
     if image_shape is not None:
         return "images"
     n_samples, n_features = X.shape
+    words = _count_entries(X) < _BAG_OF_WORDS * n_samples * n_features
+    if n_features <= _FEW_COLUMNS:
+        return "bag of words" if words else "table"
     low, high = column_bounds(X)
     numbers = _columns_of_numbers(X, low, high)
-    wide, mixed = n_features > _FEW_COLUMNS, 0 < len(numbers) <= _FEW_COLUMNS
     # in a small bag of words, few columns may have more than two values, too, but mostly zeros
-    if wide and mixed and _count_entries(X[:, numbers]) >= _FILLED * n_samples * len(numbers):
+    few = 0 < len(numbers) <= _FEW_COLUMNS
+    if few and _count_entries(X[:, numbers]) >= _FILLED * n_samples * len(numbers):
         return "table"
-    if _count_entries(X) < _BAG_OF_WORDS * n_samples * n_features:
+    if words:
         return "bag of words"
-    if not wide or not one_unit(high - low) or (not len(numbers) and _one_hot(X, low)):
+    if not one_unit(high - low) or (not len(numbers) and _one_hot(X, low)):
         return "table"
     if sp.issparse(X) or n_features < _MANY_COLUMNS:
         return "vectors"
@@ -91,11 +94,15 @@ def _one_hot(X: Any, low: np.ndarray) -> bool:
     Each row then has nearly the same number of ones: one for each category. In independent columns,
     this number would vary as much as the columns do together.
     """
+    n_samples, n_features = X.shape
     if sp.issparse(X):
-        ones, shares = np.diff(X.indptr), np.bincount(X.indices, minlength=X.shape[1]) / X.shape[0]
+        ones, columns = np.diff(X.indptr), np.bincount(X.indices, minlength=n_features)
     else:
-        high = [X[rows] != low for rows in row_chunks(*X.shape)]
-        ones = np.concatenate([part.sum(axis=1) for part in high])
-        shares = np.sum([part.sum(axis=0) for part in high], axis=0) / X.shape[0]
+        ones, columns = np.empty(n_samples), np.zeros(n_features)
+        for rows in row_chunks(n_samples, n_features):
+            part = X[rows] != low
+            ones[rows] = part.sum(axis=1)
+            columns += part.sum(axis=0)
+    shares = columns / n_samples
     independent = float(np.sum(shares * (1.0 - shares)))
     return bool(independent > 0.0 and ones.var() <= _EXCLUSIVE * independent)

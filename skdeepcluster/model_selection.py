@@ -103,11 +103,10 @@ def suggest_n_clusters(
     sample is the density of a ball that reaches to its k-th nearest neighbour. Here k is n / 75,
     but at least 10 and at most 30. The number of dimensions of the ball is estimated from the
     distances to these neighbours [1]_. Dense regions and the valleys between them come from
-    the single linkage of mutual reachability distances [2]_. The depth of a valley compares two
-    densities: that of the lower of its two peaks, and that of the saddle between the peaks. The
-    depth is the logarithm of their ratio, which is called the persistence of the lower peak [3]_.
-    The separation is ``1 - exp(-depth)``.
-    Separations and scores are means of the five draws.
+    the single linkage of mutual reachability distances [2]_. A valley lies between two peaks.
+    Its depth is ``log(p / s)``, where p is the density at the lower peak and s that at the saddle
+    between the peaks. This is the persistence of the lower peak [3]_. The separation is
+    ``1 - exp(-depth)``. Separations and scores are means of the five draws.
 
     We chose these constants, and the rule that the largest difference between two separations
     decides, with 12 data sets. :doc:`/n_clusters` has the results for them and for others.

@@ -1,8 +1,8 @@
 """Accuracy of the estimators beside KMeans, into accuracy.jsonl; every run is one line.
 
-    python doc/benchmarks/accuracy.py --data data                 # all that is missing
+    python doc/benchmarks/accuracy.py --data data  # all that is missing
     python doc/benchmarks/accuracy.py --data data --only usps DMAE
-    python doc/benchmarks/accuracy.py --table                               # of what was run
+    python doc/benchmarks/accuracy.py --table      # of what was run
 
 The labels are read after a fit, for its scores; no setting, epoch or seed depends on them.
 A run that accuracy.jsonl already holds for the configuration, set and seed is not repeated.

@@ -1,8 +1,8 @@
 """Small tables of Gagolewski's benchmark suite, at the defaults, into battery.jsonl.
 
-    python doc/benchmarks/battery.py --data data             # all that is missing
+    python doc/benchmarks/battery.py --data data  # all that is missing
     python doc/benchmarks/battery.py --data data --only DCEC
-    python doc/benchmarks/battery.py --table                           # of what was run
+    python doc/benchmarks/battery.py --table      # of what was run
 
 A table may have several reference labellings. Each estimator is fitted with the number of clusters
 of each, and the best ARI counts. Label 0 is noise, and is left out of the scores. KMeans,

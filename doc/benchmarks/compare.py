@@ -5,7 +5,7 @@ the root of a checkout (the first two lines once):
 
     python -m venv rivals
     rivals/bin/pip install -c constraints.txt -r doc/benchmarks/rivals.txt -e .
-    rivals/bin/python doc/benchmarks/compare.py --data data       # all that is missing
+    rivals/bin/python doc/benchmarks/compare.py --data data  # all that is missing
     rivals/bin/python doc/benchmarks/compare.py --table > doc/benchmarks/compare.txt  # what was run
 
 A run that compare.jsonl already holds is not repeated, so the command can be stopped and started

@@ -1,8 +1,8 @@
 """Embeddings of pretrained networks, beside UMAP and EVoC, into embeddings.jsonl.
 
-    python doc/benchmarks/embeddings.py --data data             # all that is missing
+    python doc/benchmarks/embeddings.py --data data  # all that is missing
     python doc/benchmarks/embeddings.py --data data --only DCEC DCCS
-    python doc/benchmarks/embeddings.py --table                           # of what was run
+    python doc/benchmarks/embeddings.py --table      # of what was run
 
 UMAP and EVoC are in the environment of rivals.txt; without them these rows are left out. UMAP
 compiles in the first fit of a process, so that its first seed takes longer. EVoC chooses

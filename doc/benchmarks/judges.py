@@ -1,7 +1,7 @@
 """How often a label-free judge ranks the better of two partitions right, into judges.jsonl.
 
-    python doc/benchmarks/judges.py --data data             # all that is missing
-    python doc/benchmarks/judges.py --data data --table     # of what was run
+    python doc/benchmarks/judges.py --data data          # all that is missing
+    python doc/benchmarks/judges.py --data data --table  # of what was run
 
 Shallow methods partition at most 3000 rows of each set. Each pair of partitions whose ARI differs
 by .05 or more is a question to each judge. "by .8" leaves a question open unless one cut is less

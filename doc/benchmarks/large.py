@@ -1,6 +1,6 @@
 """Seconds and memory of fits to a million rows of 100 features, into large.jsonl.
 
-    python doc/benchmarks/large.py --folder /var/tmp/large    # makes the data there: 0.6 GB
+    python doc/benchmarks/large.py --folder /var/tmp/large  # makes the data there: 0.6 GB
     python doc/benchmarks/large.py --table
 
 Each run is a process of its own, on a read-only memory map of float32 or on a CSR matrix of which a

@@ -1,7 +1,7 @@
 """Images of 112 x 92 and 224 x 224 pixels, at the defaults, into large_images.jsonl.
 
-    python doc/benchmarks/large_images.py --data data             # all that is missing
-    python doc/benchmarks/large_images.py --table                           # of what was run
+    python doc/benchmarks/large_images.py --data data  # all that is missing
+    python doc/benchmarks/large_images.py --table      # of what was run
 
 "digits" are digits of MNIST at random places, in random sizes and contrasts, on 112 x 92 pixels;
 "clothes" are images of Fashion-MNIST enlarged to 224 x 224. 1000 images each. Fits train in

@@ -1,7 +1,7 @@
 """Time of predict, beside the bare network and KMeans, into latency.jsonl.
 
     OMP_NUM_THREADS=1 python doc/benchmarks/latency.py           # all, again
-    python doc/benchmarks/latency.py --table                     # of what was run
+    python doc/benchmarks/latency.py --table  # of what was run
 
 Networks have the default architecture and a few batches of training. "bare" is ``module_(x)`` of
 the same rows, "inner" is predict without the validation of its input. The calls take turns; of the

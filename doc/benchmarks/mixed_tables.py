@@ -1,9 +1,9 @@
 """Tables of numbers and categories with missing values, into mixed_tables.jsonl.
 
-    python doc/benchmarks/mixed_tables.py                          # all that is missing
-    python doc/benchmarks/mixed_tables.py --only KMeans Gaussian   # estimators with these words
-    python doc/benchmarks/mixed_tables.py --one-hot 1 --sets plain # one weight, one table
-    python doc/benchmarks/mixed_tables.py --table                  # of what was run
+    python doc/benchmarks/mixed_tables.py                           # all that is missing
+    python doc/benchmarks/mixed_tables.py --only KMeans Gaussian    # estimators with these words
+    python doc/benchmarks/mixed_tables.py --one-hot 1 --sets plain  # one weight, one table
+    python doc/benchmarks/mixed_tables.py --table                   # of what was run
 
 Five made tables with known segments, the same with one more column that says nothing about the
 segments (one of two answers, or one of 80 towns), a survey whose answers count as categories, the

@@ -1,8 +1,8 @@
 """Rows of the papers' tables by the papers' own protocols, into papers.jsonl.
 
-    python doc/benchmarks/papers.py --data data                     # all that is missing
+    python doc/benchmarks/papers.py --data data  # all that is missing
     python doc/benchmarks/papers.py --data data --only dcec_1 usps "DEC-conv"
-    python doc/benchmarks/papers.py --table                                   # beside print
+    python doc/benchmarks/papers.py --table      # beside print
 
 Every run is one line. A run that was interrupted goes on from `--checkpoint`, a folder. The rows of
 a table that pretrain the same autoencoder share it through `--memory`, a folder. The labels are

@@ -1,9 +1,9 @@
 """Accuracy against the number of rows, and against a rare class, at the defaults, into rows.jsonl.
 
-    python doc/benchmarks/rows.py --data data                     # all that is missing
+    python doc/benchmarks/rows.py --data data  # all that is missing
     python doc/benchmarks/rows.py --data data --only DCCS --rows 70000
-    python doc/benchmarks/rows.py --table                                   # of what was run
-    python doc/benchmarks/rows.py --picture                                 # into rows.png
+    python doc/benchmarks/rows.py --table      # of what was run
+    python doc/benchmarks/rows.py --picture    # into rows.png
 
 Rows are drawn at random, the same for every estimator and seed. Of "mnist, 0 at 1/10" and
 "mnist, 0 at 1/100", 10 000 rows in which one class is that small a part of its usual size. The

@@ -1,8 +1,8 @@
 """What suggest_n_clusters says on data with a known number, into suggestions.jsonl.
 
-    python doc/benchmarks/suggestions.py --data data            # all that is missing
+    python doc/benchmarks/suggestions.py --data data  # all that is missing
     python doc/benchmarks/suggestions.py --data data --only usps
-    python doc/benchmarks/suggestions.py --table                          # of what was run
+    python doc/benchmarks/suggestions.py --table      # of what was run
 
 Beside it: the number with the highest silhouette of KMeans on the samples. The candidates are the
 same for all sets, and no label is read. A run that suggestions.jsonl holds is not repeated.

@@ -1,7 +1,7 @@
 """DMAE on the synthetic sets of its paper (table 2), beside shallow baselines.
 
-    python doc/benchmarks/synthetic.py            # all, 10 seeds, into synthetic.jsonl
-    python doc/benchmarks/synthetic.py --table    # of what was run
+    python doc/benchmarks/synthetic.py          # all, 10 seeds, into synthetic.jsonl
+    python doc/benchmarks/synthetic.py --table  # of what was run
 
 A seed draws the data and everything in the fits. Settings are those of the authors' code
 (dissimilarity, random Fourier features), moons start from a spectral partition, the rest are

@@ -1,7 +1,7 @@
 """Blobs of very different sizes, at the defaults, into uneven.jsonl.
 
-    python doc/benchmarks/uneven.py             # all that is missing
-    python doc/benchmarks/uneven.py --table     # of what was run
+    python doc/benchmarks/uneven.py          # all that is missing
+    python doc/benchmarks/uneven.py --table  # of what was run
 
 A seed draws the blobs and everything in the fits. Blobs are 8 apart, with variance 1, in 8 columns.
 """

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
 from ._data.rows import INFERENCE_BATCH, Rows
-from ._engine.method import starts_from_samples, unchanged
+from ._engine.method import starts_from_samples
 from ._engine.model import FittedModel
+from ._engine.phases import gather, unchanged
 from ._start.views import (
     STARTS,
     cluster_shares,
+    clustering_augmentation,
     input_neighbors,
     partition_to_imitate,
     view_pretraining,
@@ -66,6 +68,7 @@ _TEXT_PRETRAIN_UPDATES = 1200
 _SHORT_PRETRAIN_UPDATES = 300  # if the partition comes from the samples
 _SHORT_CLUSTER_UPDATES = 100  # the same, and for texts: a longer phase makes them worse
 _START_UPDATES = 400  # of each start, for several starts from random weights
+_START_VIEWS = 8  # of each image, for the start partition
 _BETAS = (0.5, 0.9)  # of Adam, section 4.2
 _ADVERSARIAL_RATE = 1 / 6  # factor of the learning rate in the clustering phase
 _STYLE_WIDTH = 50
@@ -645,15 +648,44 @@ def _pretraining_losses(
 
 def _start(run: Run) -> dict[str, Tensor]:
     """The start partition, for the categories to imitate."""
-    plan, p = run.plan, partition_to_imitate(run)
+    plan, module = run.plan, run.module
+    p = partition_to_imitate(run, _pretrained(run))
     if not isinstance(plan.cluster_prior, str):
         # the largest part is the most probable category
         order = torch.empty(plan.n_clusters, dtype=torch.long)
         order[_first_prior(plan).argsort()] = p.sum(dim=0).cpu().argsort()
         p = p[:, order.to(p.device)]
     elif plan.cluster_prior == "start":
-        run.module.prior.copy_(cluster_shares(p))
+        module.prior.copy_(cluster_shares(p))
     return {"p": p}
+
+
+@torch.no_grad()
+def _pretrained(run: Run) -> Tensor:
+    """What pretraining has taught about each sample, of shape (n_samples, m).
+
+    That is the style: the categories have learned nothing yet, but for texts. For an image, the
+    result is the mean of its own style and the mean style of 8 views, whose errors cancel out.
+    """
+    module, rows, training = run.module, run.rows, run.module.training
+    kind, first = run.plan.data.kind, run.plan.n_clusters
+
+    def styles(x: Tensor) -> Tensor:
+        z: Tensor = module.embed(x)
+        return z if kind == "bag of words" else z[:, first:]
+
+    module.eval()
+    batches = ((where, styles(x)[: where.stop - where.start]) for where, x in rows.padded_batches())
+    Z = gather(batches, rows)
+    if kind == "images":
+        # the judge chooses the partition of its nodes; other rows only take the nearest center
+        nodes = np.arange(len(rows)) if run.judge is None else run.judge[0]
+        for part in np.array_split(nodes, math.ceil(len(nodes) / INFERENCE_BATCH)):
+            x = rows.take(part)
+            views = [styles(run.augment(x, run.generator)) for _ in range(_START_VIEWS)]
+            Z[part] = (Z[part] + torch.stack(views).mean(dim=0)) / 2
+    module.train(training)
+    return Z
 
 
 def _imitate(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
@@ -687,6 +719,7 @@ def _adversarial_phase(plan: Plan) -> Phase:
         refresh_every=max(1, math.ceil(plan.max_epochs / _LOOKS)),
         stop=_settled,
         whole_batches=True,
+        augment=clustering_augmentation(plan),
         # from random weights, categories appear and vanish at first, and this is no collapse
         guarded=plan.init is not None,
     )

@@ -22,6 +22,7 @@ from ._start.neighbors import nearest_neighbors
 from ._start.views import (
     STARTS,
     cluster_shares,
+    clustering_augmentation,
     input_neighbors,
     partition_to_imitate,
     view_pretraining,
@@ -654,15 +655,17 @@ def _spectral_phases(plan: Plan) -> tuple[Phase, Phase]:
         refresh_every=math.ceil(plan.max_epochs / _LOOKS),
         stop=labels_stable,
         whole_batches=True,
+        augment=clustering_augmentation(plan),
     )
     return head, cluster
 
 
 def _start_head(run: Run) -> dict[str, Tensor]:
     """The start partition, for the head to imitate."""
-    p = partition_to_imitate(run)
+    z = _latents(run)
+    p = partition_to_imitate(run, z)
     with torch.no_grad():
-        run.module.prior.means.copy_(_means(_latents(run), p))
+        run.module.prior.means.copy_(_means(z, p))
         if run.plan.cluster_prior == "start":
             run.module.prior.weights.copy_(cluster_shares(p))
     with seeded_layers(run.draw_seed(), run.rows.device):

@@ -167,14 +167,14 @@ class Fit:
             module.to(self.rows.device),
             self.rows,
             self.plan,
+            augment=self.method.make_augmentation(self.plan),
             judge=self.judge,
             simple=self.simple,
             constants=self.constants,
             processes=self.processes,
             foreign_code=self.foreign_code,
         )
-        augment = self.method.make_augmentation(self.plan)
-        trainer = Trainer(run, augment, self.callbacks, progress, checkpoint=kept, name=name)
+        trainer = Trainer(run, self.callbacks, progress, checkpoint=kept, name=name)
         if state is not None:
             trainer.load_state(state)
         return trainer

@@ -18,8 +18,10 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skdeepcluster import DCCS, _dccs
+from skdeepcluster._data.rows import Rows
 from skdeepcluster._data.scaling import Scaler
 from skdeepcluster._engine import trainer as training
+from skdeepcluster._engine.method import affine
 from skdeepcluster._engine.phases import Batch, Run
 from skdeepcluster._engine.plan import Data, make_plan
 from skdeepcluster._start.neighbors import nearest_neighbors
@@ -589,6 +591,44 @@ def test_categories_imitate_the_start_partition(init):
     assert set(np.unique(found["p"])) == {0.0, 1.0}
     np.testing.assert_array_equal(found["p"].sum(axis=1), 1)
     assert (found["p"].argmax(axis=1) == found["q"].argmax(axis=1)).mean() > 0.9
+
+
+def test_the_start_is_a_partition_of_the_styles():
+    # with categories that have learned nothing, 3 of 15 fits to digits joined two of them
+    class Pretrained(nn.Module):
+        """The styles are the samples; the categories are noise of a hundred times the length."""
+
+        prior = torch.zeros(3)
+
+        def embed(self, x):
+            noise = 1e4 * (1e4 * x[:, :3]).sin()
+            return torch.cat([noise.softmax(dim=1), 0.01 * x], dim=1)
+
+    X, y = make_blobs(90, 4, centers=3, random_state=0)
+    plan = plan_of(DCCS(3, init="graph", cluster_prior="start"), X)
+    rows = Rows(X, Scaler.fit(X, "none", images=False), None, torch.device("cpu"), resident=True)
+    run = Run(Pretrained(), rows, plan, generator=generator())
+    found = _dccs._start(run)["p"].argmax(dim=1)
+    assert adjusted_rand_score(y, found) == 1.0
+    np.testing.assert_allclose(run.module.prior, 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_affine"),
+    [
+        ({}, True),
+        ({"init": "k-means"}, True),
+        ({"init": None}, False),
+        ({"augmentation": "photo"}, False),
+        ({"augmentation": random_crop}, False),
+    ],
+    ids=["auto", "k-means", "from nothing", "photo", "function"],
+)
+def test_images_are_cropped_until_there_are_clusters(parameters, is_affine):
+    model = DCCS(3, image_shape=(8, 8), **parameters)
+    *start, cluster = DCCS.make_phases(plan_of(model, digits()[0]))
+    assert (cluster.augment is affine) == is_affine
+    assert all(phase.augment is None for phase in start)
 
 
 @pytest.mark.parametrize(("init", "length"), [("graph", 0.7), (None, None)])

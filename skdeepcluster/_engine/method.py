@@ -17,7 +17,7 @@ from ..augment import random_affine, random_crop
 from ..nn import conv_autoencoder, mlp_autoencoder
 from .architecture import default_widths
 from .model import FittedModel
-from .phases import Phase, Run
+from .phases import Phase, Run, unchanged
 from .plan import Data, Plan
 
 Builder = Callable[..., tuple[nn.Module, nn.Module]]
@@ -34,11 +34,6 @@ _SMALL_IMAGE = 32 * 32  # pixels, up to which an MLP was as accurate as convolut
 _COMPONENTS = 10  # width of the embedding in the authors' code, for DCEC and DMAE
 _LEARNING_RATE, _TEXT_LEARNING_RATE = 3e-3, 1e-3
 _FULL_STRENGTH_SIDE = 16  # pixels from which augmentation has its full strength
-
-
-def unchanged(x: Tensor, generator: Any) -> Tensor:
-    """No augmentation."""
-    return x
 
 
 def affine(x: Tensor, generator: Any) -> Tensor:

@@ -14,6 +14,11 @@ from .plan import Plan
 from .processes import Processes
 
 
+def unchanged(x: Tensor, generator: Any) -> Tensor:
+    """No augmentation."""
+    return x
+
+
 @dataclass
 class Run:
     """One training, as the functions of a phase see it.
@@ -29,6 +34,8 @@ class Run:
     generator : torch.Generator
         The only source of randomness, on the device of the samples. Pass it to all functions that
         draw random numbers.
+    augment : callable
+        ``(x, generator) -> x``, from samples to randomly augmented samples. It never writes to `x`.
     judge : tuple of index and graph, or None
         Neighbour graph of the samples themselves; None for text.
     simple : tuple of index and int ndarray, or None
@@ -59,6 +66,7 @@ class Run:
     rows: Rows
     plan: Plan
     generator: torch.Generator = field(default_factory=torch.Generator)
+    augment: Callable[[Tensor, torch.Generator], Tensor] = unchanged
     judge: tuple[np.ndarray, Any] | None = None
     simple: tuple[np.ndarray, np.ndarray] | None = None
     start: np.ndarray | None = None

@@ -38,8 +38,6 @@ class Trainer:
     ----------
     run : Run
         Module, samples and targets.
-    augment : callable
-        ``(x, generator) -> x``, for each batch.
     callbacks : list
         The user's skorch callbacks.
     progress : Progress
@@ -65,7 +63,6 @@ class Trainer:
     """
 
     run: Run
-    augment: Callable[[Tensor, torch.Generator], Tensor]
     callbacks: list[Any]
     progress: Progress
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -225,7 +222,7 @@ class _PhaseTraining:
         self.finished = self.healthy = copy.deepcopy(run.module.state_dict())
         if begun is None and phase.guarded and self.labels is not None:
             self.trainer.first = self.labels, dict(self.finished)
-        augment = phase.augment or self.trainer.augment
+        augment = phase.augment or run.augment
         self.iterator = ShuffledBatches(phase, run, lambda x: augment(x, run.generator), self.seed)
         self.net = PhaseNet(
             phase,

@@ -30,7 +30,7 @@ _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
 
 
 def start_partition(
-    run: Run, n_clusters: int, init: str
+    run: Run, n_clusters: int, init: str, Z: np.ndarray | None = None
 ) -> tuple[StudentTAssignment, dict[str, Tensor]]:
     """Assignment layer to start from, and the target of the first epoch.
 
@@ -50,17 +50,19 @@ def start_partition(
         one side by side, and keep the partition with the smallest normalised cut of the judge.
         Different starts make different errors: one embedding may separate clusters that another
         joins.
+    Z : ndarray of shape (n_samples, m), default=None
+        What is clustered. By default it is the embedding.
 
     Returns
     -------
     assign : StudentTAssignment
-        Its centers are the means of the partition in the embedding, on the run's device.
+        Its centers are the means of the partition in `Z`, on the run's device.
     targets : dict of str to tensor
         "p", the partition itself as one-hot rows: smoothing finds clusters that are not round yet,
         and the centers alone do not describe these. Empty for "k-means", because there the centers
         describe the clusters exactly.
     """
-    Z = run.embed()
+    Z = run.embed() if Z is None else Z
     random_state = np.random.RandomState(run.draw_seed())
 
     def k_means(features: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 
 from .._data.kind import FROM_SAMPLES
 from .._data.rows import Rows
+from .._engine.method import affine
 from .._engine.phases import Batch, Phase, Run, Step
 from .._engine.plan import Plan
 from ..functional import one_cycle
@@ -55,6 +56,25 @@ def view_pretraining(
         cached=True,
         augment=pretraining_augmentation(plan),
     )
+
+
+def clustering_augmentation(plan: Plan) -> Callable[..., Tensor] | None:
+    """The augmentation for the clustering phase only, instead of the estimator's augmentation.
+
+    Crops are the better views to pretrain with. Later, affine views are better, because they are
+    closer to the images themselves. A training from random weights has crops throughout.
+
+    Parameters
+    ----------
+    plan : Plan
+        What the fit does.
+
+    Returns
+    -------
+    callable or None
+        ``(x, generator) -> x``.
+    """
+    return affine if plan.augmentation == "crop" and plan.init is not None else None
 
 
 def input_neighbors(
@@ -100,22 +120,24 @@ def cluster_shares(p: Tensor) -> Tensor:
     return sizes / sizes.sum()
 
 
-def partition_to_imitate(run: Run) -> Tensor:
+def partition_to_imitate(run: Run, Z: Tensor) -> Tensor:
     """The start partition, for a layer to imitate, as one-hot rows.
 
     Parameters
     ----------
     run : Run
         Module and samples.
+    Z : tensor of shape (n_samples, m)
+        What is clustered.
 
     Returns
     -------
     tensor of shape (n_samples, n_clusters)
     """
     n_clusters = run.plan.n_clusters
-    assign, targets = start_partition(run, n_clusters, run.plan.init)
+    assign, targets = start_partition(run, n_clusters, run.plan.init, Z.cpu().numpy())
     if targets:
         return targets["p"]
     with torch.no_grad():
-        nearest = assign(torch.from_numpy(run.embed()).to(run.rows.device)).argmax(dim=1)
+        nearest = assign(Z).argmax(dim=1)
     return one_hot(nearest, n_clusters).float()

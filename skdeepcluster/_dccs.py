@@ -158,8 +158,8 @@ class DCCS(BaseDeepClusterer):
     augmentation : {"auto", "affine", "crop", "photo", "masking", "swap", "adversarial"}, \
             callable or None, default="auto"
         Random changes that must not change the cluster of a sample. "auto" is "crop" for images,
-        "masking" for bags of words, else "swap". "photo" is for photographs, "adversarial" [2]_
-        for vectors.
+        "masking" for bags of words, else "swap". After a start partition, "crop" becomes "affine".
+        "photo" is for photographs, "adversarial" [2]_ for vectors.
 
     n_components : "auto" or int, default="auto"
         Number of features that the encoder learns. They are the style, and the embedding also has

@@ -164,8 +164,8 @@ class DualAESpectral(BaseDeepClusterer):
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster of a sample. "auto" is "crop" for images,
-        "masking" for bags of words, else None: then the nearest neighbours of a sample are its
-        other views.
+        which becomes "affine" after the start partition, "masking" for bags of words, else None:
+        then the nearest neighbours of a sample are its other views.
 
     n_components : "auto" or int, default=20
         Number of features that the encoder learns. They are the latents; the paper has 120.

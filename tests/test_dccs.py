@@ -613,6 +613,21 @@ def test_the_start_is_a_partition_of_the_styles():
     np.testing.assert_allclose(run.module.prior, 1 / 3)
 
 
+def test_an_image_starts_from_the_mean_of_its_style_and_of_its_views_styles():
+    model, X = fitted(images=True), digits()[0]
+    rows = Rows(X, model._model.plan.scaler, (1, 8, 8), torch.device("cpu"), resident=True)
+    judged = np.arange(len(X) // 2)  # only these are nodes of the judge's graph
+    run = run_of(model, copy.deepcopy(model.module_), rows)
+    run.augment, run.judge = lambda x, generator: -x, (judged, None)
+    x = rows.take(np.arange(len(X)))
+    with torch.no_grad():
+        own, of_views = (run.module.embed(each)[:, 4:] for each in (x, -x))
+    expected = own.clone()
+    expected[judged] = (own[judged] + of_views[judged]) / 2
+    torch.testing.assert_close(_dccs._pretrained(run), expected, **FLOAT32)
+    assert (own - of_views).abs().max() > 0.1
+
+
 @pytest.mark.parametrize(
     ("parameters", "is_affine"),
     [

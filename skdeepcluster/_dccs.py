@@ -88,7 +88,8 @@ class DCCS(BaseDeepClusterer):
 
     An encoder maps a sample to a category (the softmax of `n_clusters` logits) and a style. Three
     losses train it. A critic moves the distribution of category and style over all samples towards
-    a prior of equally likely one-hot categories and small Gaussian styles. A discriminator keeps
+    a prior: one-hot categories with the probabilities of `cluster_prior`, and small Gaussian
+    styles. A discriminator keeps
     both informative about the sample. The third loss makes the category the same for all views of a
     sample. The cluster is the category with the largest probability.
 
@@ -106,9 +107,9 @@ class DCCS(BaseDeepClusterer):
         Number of clusters, at least 1.
 
     mutual_information : {"discriminator", "decoder"} or None, default="discriminator"
-        How the mutual information of samples and embeddings is estimated. "discriminator" tells
-        true pairs of the encoder's features and the embedding from false pairs; "decoder"
-        reconstructs the sample. None leaves it out.
+        How the mutual information of samples and embeddings is estimated. "discriminator" learns
+        whether a feature map and an embedding are of the same sample; "decoder" reconstructs the
+        sample. None leaves it out.
 
     information_weight : float, default=0.5
         Weight of the mutual information.
@@ -134,9 +135,9 @@ class DCCS(BaseDeepClusterer):
 
     cluster_prior : {"start", "uniform", "estimated"} or array-like of shape (n_clusters,), \
             default="start"
-        Expected sizes of the clusters. "start" are those of the start partition, "estimated" are
-        those that training finds, updated ten times, "uniform" are equal sizes. An array holds
-        shares that sum to 1; the first one is for cluster 0.
+        Expected sizes of the clusters. "start" are those of the start partition (equal sizes with
+        ``init=None``), "estimated" are those that training finds, updated ten times, "uniform" are
+        equal sizes. An array holds positive shares that sum to 1; the first is for cluster 0.
 
     n_neighbors : int, default=5
         Number of nearest neighbours of a sample. For vectors, and for images if nothing is
@@ -158,13 +159,13 @@ class DCCS(BaseDeepClusterer):
     augmentation : {"auto", "affine", "crop", "photo", "masking", "swap", "adversarial"}, \
             callable or None, default="auto"
         Random changes that must not change the cluster of a sample. "auto" is "crop" for images,
-        "masking" for bags of words, else "swap". After a start partition, "crop" becomes "affine".
-        "photo" is for photographs, "adversarial" [2]_ for vectors.
+        "masking" for bags of words, else "swap". With a start partition, "crop" is "affine" in the
+        clustering phase. "photo" is for photographs, "adversarial" [2]_ for vectors.
 
     n_components : "auto" or int, default="auto"
         Number of features that the encoder learns. They are the style, and the embedding also has
-        `n_clusters` columns for the category. "auto" is 50, but no more than the number of features
-        of X, or `n_clusters` for bags of words, and at least 10.
+        `n_clusters` columns for the category. "auto" is 50, but at most the number of features of
+        `X`, and at least 10. For bags of words it is the larger of 10 and `n_clusters`.
 
     architecture : {"auto", "mlp", "conv", "resnet"}, tuple or callable, default="auto"
         The autoencoder: a name, a pair of modules or a function, see :doc:`/own_network`. "conv"
@@ -186,17 +187,18 @@ class DCCS(BaseDeepClusterer):
 
     n_init : "auto" or int, default="auto"
         Number of starts from new random weights. The best one, chosen without labels, is
-        trained to the end. "auto" is 1.
+        trained to the end. "auto" is 1. With ``init=None`` and 2 or more starts, each start trains
+        for `pretrain_epochs`.
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 600 batches, for tables and
-        embeddings 300, for bags of words 1200. Then the encoder learns the start partition for a
+        Epochs of pretraining. "auto" is enough epochs for about 600 batches, with `init`
+        "samples" 300, for bags of words 1200. Then the encoder learns the start partition for a
         quarter of this number of epochs, or for the full number if `init` is "samples".
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
-        enough epochs for about 400 updates of the encoder, of ``n_critic + 1`` batches each; for
-        tables, embeddings and bags of words 100.
+        enough epochs for about 400 updates of the encoder, of ``n_critic + 1`` batches each; with
+        `init` "samples" and for bags of words 100.
 
     batch_size : int, default=128
         Number of samples in a batch, at least 2.
@@ -206,8 +208,8 @@ class DCCS(BaseDeepClusterer):
         clustering phase starts at a sixth of it.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
-        "annealed" lets the learning rate rise and fall within a phase, "constant" keeps the
-        same rate in all phases.
+        "annealed": in most phases the learning rate falls to 0, in some it rises first.
+        "constant": it does not change within a phase.
 
     tol : float, default=1e-3
         The clustering phase ends when less than this share of the labels changed between two
@@ -260,8 +262,8 @@ class DCCS(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        The settings of the fit: every parameter that can change its result, with "auto" resolved,
-        and the kind, number and shape of the samples.
+        The settings of the fit, with "auto" resolved, and the kind, number and shape of the
+        samples. It leaves out `random_state`, and parameters of the run, such as `device`.
 
     history_ : list of dict
         One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",
@@ -305,13 +307,14 @@ class DCCS(BaseDeepClusterer):
 
     These parts differ from the paper because they gave better results in the time that a laptop
     allows: the pretraining, the partition that the categories start from, styles that are
-    directions with the most likely length under the prior (all three with `init`), and the balance
-    term.
+    directions with the most likely length under the prior, affine views in the clustering phase
+    (all four with `init`), and the balance term.
 
     ``transform`` returns category and style in one array. With ``Z = transform(X)`` the category is
     ``Z[:, :n_clusters]``, equal to predict_proba if no cluster is empty; the other columns are the
-    style. The discriminator sees the features of the encoder's last map but one, or the sample
-    itself if there is no such map. A decoder is always trained, for inverse_transform.
+    style. The discriminator sees the last feature map of "conv", the map before the last block of
+    "resnet", or what :class:`~skdeepcluster.nn.FeatureEncoder` calls features; with any other
+    encoder it sees the sample. A decoder is always trained, for inverse_transform.
 
     ``score`` is minus the critic's estimate of the Wasserstein distance from the prior, minus the
     weighted entropy of the category. It leaves out mutual information and views, which need other

@@ -52,12 +52,12 @@ class DCEC(BaseDeepClusterer):
         are scaled to unit variance the reconstruction loss is about 10 times larger.
 
     reconstruction_weight : float, default=1.0
-        Weight of the reconstruction loss. It applies in the clustering phase only. 0 gives DEC: its
-        decoder does not change after pretraining.
+        Weight of the reconstruction loss. It applies in the clustering phase only. 0 gives DEC: the
+        clustering phase does not change the decoder.
 
     update_interval : int, default=1
-        Epochs between two updates of the target. Each update also checks `tol`. For images, a
-        target is kept for at least 32 batches, unless `init` is "k-means".
+        Epochs between two updates of the target. Each update also checks `tol`. For augmented
+        images, a target is kept for at least 32 batches, unless `init` is "k-means".
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
@@ -99,13 +99,13 @@ class DCEC(BaseDeepClusterer):
         trained to the end. "auto" is 2, but 1 if `init` is "samples".
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for images 700, for
-        tables and embeddings 600. If `init` is "samples", the same number of epochs follows, in
-        which the network learns the start partition.
+        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for augmented images
+        700 (unless `init` is "k-means"), with `init` "samples" 600. With "samples", the same number
+        of epochs follows, in which the network learns the start partition.
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
-        enough epochs for about 1000 batches, for tables and embeddings 300.
+        enough epochs for about 1000 batches, with `init` "samples" 300.
 
     batch_size : int, default=256
         Number of samples in a batch, at least 2.
@@ -114,8 +114,8 @@ class DCEC(BaseDeepClusterer):
         Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
-        "annealed" lets the learning rate rise and fall within a phase, "constant" keeps the
-        same rate in all phases.
+        "annealed": in most phases the learning rate falls to 0, in some it rises first.
+        "constant": it does not change within a phase.
 
     tol : float, default=1e-3
         The clustering phase ends when less than this share of the labels changed between two
@@ -168,8 +168,8 @@ class DCEC(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        The settings of the fit: every parameter that can change its result, with "auto" resolved,
-        and the kind, number and shape of the samples.
+        The settings of the fit, with "auto" resolved, and the kind, number and shape of the
+        samples. It leaves out `random_state`, and parameters of the run, such as `device`.
 
     history_ : list of dict
         One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",

@@ -101,6 +101,7 @@ class DMAE(BaseDeepClusterer):
         "mahalanobis". True makes each component a Gaussian with its normaliser, False (the
         default) keeps the determinants of the precisions equal. Without a network the
         normalizers "abs_sum" (the default), "softmax_abs" and "identity" refuse negative samples.
+        "identity" needs ``architecture=None``.
 
     alpha : "auto" or float, default="auto"
         Inverse temperature of the responsibilities, positive. "auto" is 1000 divided by the median
@@ -110,9 +111,10 @@ class DMAE(BaseDeepClusterer):
 
     objective : {"expected", "nll", "paper"}, default="expected"
         "expected" is minus the expected complete log-likelihood (equation 8), with responsibilities
-        from an E-step on all samples once per epoch. "nll" is minus the log-likelihood. "paper" is
-        equation 12, the dissimilarity to averaged parameters. It bounds equation 8 in the wrong
-        direction, and it is zero for any sample between centers. All three are divided by alpha.
+        from an E-step on all samples once per epoch (for augmented images, after at least 32
+        batches, unless `init` is "k-means"). "nll" is minus the log-likelihood. "paper" is equation
+        12, the dissimilarity to averaged parameters: a smaller value of it does not mean a larger
+        likelihood, and it is zero for any sample between centers. All three are divided by alpha.
 
     clustering_weight : float, default=1.0
         Weight of the objective. Its unit is the median dissimilarity to the nearest center at
@@ -120,11 +122,12 @@ class DMAE(BaseDeepClusterer):
 
     prototype_weight : float, default=1.0
         Weight of the reconstruction from averaged centers (equation 17). It makes
-        ``inverse_transform(cluster_centers_)`` look like typical samples.
+        ``inverse_transform(cluster_centers_)`` look like typical samples. It needs a network that
+        is trained with the mixture.
 
     reconstruction_weight : float, default=1.0
-        Weight of the reconstruction loss. It reconstructs from the embedding itself, which keeps
-        the embedding in place; the paper has no such term.
+        Weight of the reconstruction loss. It needs a network that is trained with the mixture. It
+        keeps the embedding in place, as it reconstructs from it. The paper has no such term.
 
     train_encoder : bool, default=True
         Whether the autoencoder is trained with the mixture. False is the paper's AE+DMM.
@@ -167,12 +170,13 @@ class DMAE(BaseDeepClusterer):
 
     n_init : "auto" or int, default="auto"
         Number of starts from new random weights. The best one, chosen without labels, is
-        trained to the end. "auto" is 2, but 1 if `init` is "samples".
+        trained to the end. "auto" is 2, but 1 if `init` is "samples". Without a network there is
+        one start.
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for images 700, for
-        tables and embeddings 600. If `init` is "samples", the same number of epochs follows, in
-        which the network learns the start partition.
+        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for augmented images
+        700 (unless `init` is "k-means"), with `init` "samples" 600. With "samples", the same number
+        of epochs follows, in which the network learns the start partition.
 
     pretrain_target : transformer, default=None
         Pretraining trains the encoder to reproduce the features of this transformer, not to
@@ -183,20 +187,20 @@ class DMAE(BaseDeepClusterer):
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
-        enough epochs for about 600 batches, for tables and embeddings 300, for fewer than 100
-        images in a mean cluster 1800.
+        enough epochs for about 600 batches, with `init` "samples" 300, for augmented images
+        without the first round of the Notes 1800.
 
     batch_size : int, default=256
         Number of samples in a batch, at least 2.
 
     learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam. "auto" is 3e-3, for a network on bags of words 1e-3. The rate is
+        Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3. The rate is
         10 times higher if only the mixture is trained. In partial_fit, the rate for a network is 10
         times lower.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
-        "annealed" lets the learning rate rise and fall within a phase, "constant" keeps the
-        same rate in all phases.
+        "annealed": in most phases the learning rate falls to 0, in some it rises first.
+        "constant": it does not change within a phase.
 
     tol : float, default=1e-3
         The clustering phase ends when less than this share of the labels changed between two
@@ -247,7 +251,7 @@ class DMAE(BaseDeepClusterer):
     weights_ : ndarray of shape (n_clusters,)
         Mixing weights, which sum to one.
 
-    precisions_ : ndarray of shape (n_clusters, n_components, n_components)
+    precisions_ : ndarray of shape (n_clusters, width of the embedding, width of the embedding)
         Precisions of the components in the embedding, if the dissimilarity is "mahalanobis". Their
         determinant is 1 without ``log_determinant``. If an encoder is trained too, the precisions
         do not change after the start partition.
@@ -260,8 +264,8 @@ class DMAE(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        The settings of the fit: every parameter that can change its result, with "auto" resolved,
-        and the kind, number and shape of the samples.
+        The settings of the fit, with "auto" resolved, and the kind, number and shape of the
+        samples. It leaves out `random_state`, and parameters of the run, such as `device`.
 
     history_ : list of dict
         One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",
@@ -294,16 +298,19 @@ class DMAE(BaseDeepClusterer):
     Notes
     -----
     The rows of the paper's tables: DMM is ``architecture=None``, AE+DMM is ``train_encoder=False``,
-    DMAE is the default, with ``hidden_units=(500, 500, 2000)``. The released code differs from the
-    paper and between versions. Where they disagree, this class follows the equations [1]_, with the
-    divergence averaged over samples (the code sums it over a batch) and log-weights from a softmax.
+    DMAE trains both. The paper has ``hidden_units=(500, 500, 2000)``, ``init="k-means"``,
+    ``objective="paper"`` and ``reconstruction_weight=0`` (equation 18). The released code differs
+    from the paper and between versions. Where they disagree, this class follows the equations [1]_,
+    with the divergence averaged over samples (the code sums it over a batch) and log-weights from a
+    softmax.
 
     With ``dissimilarity="mahalanobis"``, ``dissimilarity_params={"log_determinant": True}``,
     ``alpha=0.5``, ``objective="nll"`` and no network, this is a Gaussian mixture that is fitted by
     gradients.
 
-    Before the mixture of images, if a mean cluster holds 100 or more, the network trains with
-    DCEC's loss for 600 batches. The paper has no such round.
+    If there are 100 or more augmented images per cluster on average, the network first trains for
+    600 batches with the loss of DCEC. This needs the default of `init` or "graph", an encoder that
+    is trained and no `pretrain_target`. The paper has no such round.
 
     Without a network, ``scaling="auto"`` does not subtract the mean if the dissimilarity measures
     angles, shares or signs, and does not scale at all if it is a callable. The centers of
@@ -538,8 +545,8 @@ class DMAE(BaseDeepClusterer):
     def check_samples(plan: Plan, module: Any, X: Any) -> None:
         dissimilarity = module.assign.dissimilarity
         if dissimilarity.domain != "real":
-            least = np.asarray([[X.min()]], dtype=np.float64)
-            dissimilarity.check(torch.from_numpy(least), "The least value of X, as a sample,")
+            least = torch.tensor(float(X.min()), dtype=torch.float64)
+            dissimilarity.check(least, "X")
 
     # ---------------------------------------------------------------- what was fitted
 
@@ -557,11 +564,12 @@ class DMAE(BaseDeepClusterer):
 
     @property
     def precisions_(self) -> np.ndarray:
-        """Precisions of a Mahalanobis mixture, of shape (n_clusters, width, width)."""
+        """Precisions of a Mahalanobis mixture, of shape (n_clusters, m, m) in a width of m."""
         check_is_fitted(self)
         if self.settings_["dissimilarity"] != "mahalanobis":
             raise AttributeError(
-                f"precisions_ needs dissimilarity='mahalanobis', not {self.dissimilarity!r}."
+                "precisions_ needs dissimilarity='mahalanobis', but the estimator was fitted with "
+                f"{self.settings_['dissimilarity']!r}: fit it with 'mahalanobis'."
             )
         return self._answer(self.module_.assign.precisions())
 
@@ -572,7 +580,8 @@ class DMAE(BaseDeepClusterer):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train on a batch of samples once, or fit it if the estimator is not fitted yet.
 
-        A call that fails, or that Ctrl-C ends, leaves the estimator as it was.
+        A call that fails leaves the estimator as it was. Ctrl-C does so too, except in the first
+        call, where it does what it does in fit.
 
         Parameters
         ----------
@@ -592,7 +601,8 @@ class DMAE(BaseDeepClusterer):
         Raises
         ------
         ValueError
-            If `X` is invalid, or its features differ from those of the earlier batches.
+            If `X` is invalid, has fewer than 2 samples, or other features than the earlier batches;
+            or if a parameter is invalid.
         FloatingPointError
             If training diverges.
         """
@@ -662,7 +672,8 @@ def _start(run: Run) -> dict[str, Tensor]:
     """Parameters of the start partition, and alpha in units of its gaps."""
     plan, Z = run.plan, run.embed()
     mixture = _mixture_of(plan, Z.shape[1])
-    mixture.dissimilarity.check(torch.from_numpy(Z), "X")
+    scaled = "X" if plan.scaling == "none" else f"X after scaling={plan.scaling!r}"
+    mixture.dissimilarity.check(torch.from_numpy(Z), scaled)
     if plan.init == "seeded":
         # there are no precisions yet
         by = resolve("sqeuclidean") if mixture.factors is not None else mixture.dissimilarity
@@ -832,9 +843,11 @@ def _dissimilarity_of(plan: Plan) -> Dissimilarity:
             )
     resolved = resolve(name, params)
     if plan.architecture is not None and (name == "toroidal" or resolved.domain != "real"):
+        by = " with normalizer='identity'" if name == "kullback_leibler" else ""
+        other = "normalizer" if by else "dissimilarity"
         raise ValueError(
-            f"dissimilarity={resolved.name!r} measures the values of the samples, but an "
-            "embedding has other values: set architecture=None, or choose another dissimilarity."
+            f"dissimilarity={resolved.name!r}{by} measures the values of the samples, but an "
+            f"embedding has other values: set architecture=None, or choose another {other}."
         )
     takes_magnitudes = params.get("normalizer", "abs_sum") in ("abs_sum", "softmax_abs")
     if name == "kullback_leibler" and takes_magnitudes and plan.architecture is None:

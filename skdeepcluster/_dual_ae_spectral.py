@@ -164,8 +164,8 @@ class DualAESpectral(BaseDeepClusterer):
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster of a sample. "auto" is "crop" for images,
-        which becomes "affine" after the start partition, "masking" for bags of words, else None:
-        then the nearest neighbours of a sample are its other views.
+        "masking" for bags of words, else None: then neighbours are views. In the clustering phase,
+        "crop" is "affine".
 
     n_components : "auto" or int, default=20
         Number of features that the encoder learns. They are the latents; the paper has 120.
@@ -188,8 +188,8 @@ class DualAESpectral(BaseDeepClusterer):
         trained to the end. "auto" is 1.
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 700 batches, for tables and
-        embeddings 300, for bags of words 1200.
+        Epochs of pretraining. "auto" is enough epochs for about 700 batches, with `init`
+        "samples" 300, for bags of words 1200.
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
@@ -201,11 +201,11 @@ class DualAESpectral(BaseDeepClusterer):
 
     learning_rate : "auto" or float, default="auto"
         Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3. An annealed
-        clustering phase peaks at a third of it, at a tenth if nothing is augmented.
+        clustering phase peaks at a third of it, or at a tenth if it trains the head alone.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
-        "annealed" lets the learning rate rise and fall within a phase, "constant" keeps the
-        same rate in all phases.
+        "annealed": in most phases the learning rate falls to 0, in some it rises first.
+        "constant": it does not change within a phase.
 
     tol : float, default=1e-3
         The clustering phase ends when less than this share of the labels changed between two
@@ -258,8 +258,8 @@ class DualAESpectral(BaseDeepClusterer):
         scaled samples, with clusters numbered as in ``labels_``.
 
     settings_ : dict
-        The settings of the fit: every parameter that can change its result, with "auto" resolved,
-        and the kind, number and shape of the samples.
+        The settings of the fit, with "auto" resolved, and the kind, number and shape of the
+        samples. It leaves out `random_state`, and parameters of the run, such as `device`.
 
     history_ : list of dict
         One row for each epoch of the start that was kept and of the last phase: "phase", "epoch",
@@ -300,14 +300,15 @@ class DualAESpectral(BaseDeepClusterer):
 
     These parts differ from the paper because they gave better results: the estimate of mutual
     information by views, neighbours among all samples, a head that starts from a partition of the
-    latents, and the balance term. If the views are neighbours, the clustering phase trains the head
-    alone. The variance of a latent is computed from its mean, so that any encoder works. Affinities
-    of a sample sum to one, and the spectral loss (equation 15) is averaged over samples, as in the
-    authors' code, and not over pairs.
+    latents, affine views of images in the clustering phase, and the balance term. The variance of a
+    latent is computed from its mean, so that any encoder works. Affinities of a sample sum to one,
+    and the spectral loss (equation 15) is averaged over samples, as in the authors' code, and not
+    over pairs. With ``mutual_information="views"``, bags of words are only reconstructed, and the
+    clustering phase trains the head alone for them and for samples whose views are neighbours.
 
     ``score`` is minus the squared distance to the nearest center in the spectral embedding, minus
-    the weighted reconstruction error. It leaves out the spectral loss, which needs neighbours that
-    a new sample does not have.
+    the weighted reconstruction error. The spectral loss and the mutual information are not in it,
+    because they need other samples, nor are the relative, prior and balance terms.
 
     ``inverse_transform(transform(X))`` gives prototypes, not reconstructions: a spectral embedding
     is decoded through the mean latents of the clusters near it, and holds little more than the
@@ -519,7 +520,9 @@ class DualAESpectral(BaseDeepClusterer):
     @staticmethod
     def make_phases(plan: Plan) -> tuple[Phase, ...]:
         weights = ["reconstruction_weight", "relative_weight", "prior_weight"]
-        weights += [] if plan.mutual_information is None else ["information_weight"]
+        words = plan.data.kind == "bag of words"
+        if plan.mutual_information == "jensen-shannon" or (plan.mutual_information and not words):
+            weights.append("information_weight")
         refuse_no_loss(plan, *weights)
         pretrain = view_pretraining(plan, _represent, _NETWORK)
         if not plan.max_epochs:

@@ -65,6 +65,8 @@ def export_torch(estimator: BaseDeepClusterer) -> torch.export.ExportedProgram:
 
     Raises
     ------
+    TypeError
+        If `estimator` is something else.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ValueError
@@ -90,6 +92,11 @@ def export_torch(estimator: BaseDeepClusterer) -> torch.export.ExportedProgram:
     >>> bool((labels.numpy() == model.labels_).all())
     True
     """
+    if not isinstance(estimator, BaseDeepClusterer):
+        raise TypeError(
+            "The export takes a fitted estimator of this package or another BaseDeepClusterer, not "
+            f"{type(estimator).__name__}. For a pipeline pass its last step, pipeline[-1]."
+        )
     check_is_fitted(estimator)
     answers = _Answers(estimator)
     x = torch.zeros(2, *answers.full_shape, dtype=torch.float32)
@@ -120,6 +127,8 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
 
     Raises
     ------
+    TypeError
+        If `estimator` is something else.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ImportError
@@ -177,8 +186,8 @@ def export_onnx(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> N
         ) from error
     except Exception as error:
         raise ValueError(
-            f"The network of this {type(estimator).__name__} has an operation that ONNX does not "
-            "have. Use export_torch, save_model or pickle."
+            f"torch cannot export the network of this {type(estimator).__name__} to ONNX: "
+            f"{str(error).splitlines()[0]}. Use export_torch, save_model or pickle."
         ) from error
     graph.save(path)
 

@@ -269,13 +269,13 @@ class Fit:
             sizes = tuple(np.bincount(labels, minlength=n_clusters).tolist())
             trainer.converged = False
             trainer.history[-1] |= {"cluster_sizes": sizes, "taken_back": True}
-            what = "the last phase was taken back"
+            what = "Training made the clusters clearly worse, and the last phase was taken back"
         elif run.start is not None and clearly_worse(after, before := cut(run.start), self.plan):
-            what = "the network does not represent them"
+            what = "The clusters are clearly worse than the start, which the network did not learn"
         else:
             return
         warnings.warn(
-            f"Training made the clusters clearly worse, and {what}: they separate more neighbours "
+            f"{what}: they separate more neighbours "
             f"than the clusters of the start do (normalised cut {after:.2f}, start {before:.2f}; 0 "
             f"is the best, {n_clusters} the worst). Common reasons are short training, columns "
             "with very different scales, and clusters of very different sizes. Compare with "

@@ -245,8 +245,8 @@ def itakura_saito(x: Tensor, center: Tensor) -> Tensor:
     """Itakura-Saito divergence, for positive data such as spectra.
 
     Lara and Gonzalez 2020, table 1: the sum of ``x / center - ln(x / center) - 1``. The absolute
-    value of a center is used, so that training can correct a step across zero. Both arguments are
-    at least 1e-12.
+    value of a center is used, so that training can correct a step across zero. Smaller values than
+    1e-12 are replaced by 1e-12.
 
     Parameters
     ----------
@@ -615,12 +615,12 @@ class Dissimilarity:
         return self._shaped(self._evaluate(x, centers, *factors), (x.shape[0],))
 
     def check(self, x: Tensor, what: str = "X") -> None:
-        """Check that the formula is defined for these points; zero rows are allowed.
+        """Check that all values are finite and in the domain of the formula.
 
         Parameters
         ----------
-        x : tensor of shape (n, m)
-            Points.
+        x : tensor of shape (n, m) or ()
+            Points, or one value.
         what : str, default="X"
             Name of the points in the error message.
 
@@ -632,9 +632,10 @@ class Dissimilarity:
         for domain in (_DOMAINS["real"], _DOMAINS[self.domain]):
             refused = ~domain.holds(x)
             if refused.any():
-                row, column = refused.nonzero()[0].tolist()
+                place = refused.nonzero()[0].tolist()
+                where = " in row {}, column {}".format(*place) if place else ""
                 raise ValueError(
-                    f"{what} has {x[row, column].item():g} in row {row}, column {column}; "
+                    f"{what} has {x[tuple(place)].item():g}{where}; "
                     f"dissimilarity={self.name!r} needs {domain.allowed}: {domain.remedy}."
                 )
 

@@ -420,12 +420,19 @@ def neighbor_affinity(distances: Tensor, kind: str) -> Tensor:
     tensor of shape (n, k)
         Rows sum to one.
 
+    Raises
+    ------
+    ValueError
+        If `kind` is another word.
+
     Examples
     --------
     >>> import torch
     >>> neighbor_affinity(torch.tensor([[1.0, 3.0, 5.0]]), "probabilistic")
     tensor([[0.6667, 0.3333]])
     """
+    if kind not in ("probabilistic", "self-tuned", "gaussian"):
+        raise ValueError(f"kind={kind!r} must be 'probabilistic', 'self-tuned' or 'gaussian'.")
     (distances,) = _wide(distances)
     near, last = distances[:, :-1] if distances.shape[1] > 1 else distances, distances[:, -1:]
     tiny = torch.finfo(distances.dtype).tiny

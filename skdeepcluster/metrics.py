@@ -27,8 +27,8 @@ def clustering_accuracy(labels_true: Any, labels_pred: Any) -> float:
     Returns
     -------
     accuracy : float in [0, 1]
-        Share of samples whose cluster is matched with their class. With more clusters
-        than classes, or fewer, the ones left over count as wrong.
+        Share of samples whose cluster is matched with their class. Samples of a cluster or a class
+        that has no partner count as wrong.
 
     Raises
     ------
@@ -126,9 +126,11 @@ class SilhouetteScorer:
             X = check_array(X, accept_sparse="csr", allow_nd=True)
         except ValueError as error:
             reason = str(error).splitlines()[0][:80]
+            what = "X" if space is None else f"the result of space={space!r}"
             raise ValueError(
-                f"Distances need numbers: {reason} Pass a fitted transformer of such samples, "
-                "as the first steps of the pipeline: SilhouetteScorer(space=...)."
+                f"SilhouetteScorer measures distances, but {what} is no array of finite numbers: "
+                f"{reason} Pass a fitted transformer, for instance "
+                "SilhouetteScorer(space=pipeline[:-1])."
             ) from error
         X = X if issparse(X) else X.reshape(len(X), -1)
         if len(labels) > self.max_samples:
@@ -151,8 +153,9 @@ class StabilityScorer:
     is fitted to the training fold, and a clone with another seed to the test fold. In each cluster
     of the clone, the score looks at the pairs of test samples, and counts the share that the
     candidate puts into one cluster too. The score is the smallest share. If there are too many
-    clusters, each fit cuts the groups in other places. So the authors take the largest `n_clusters`
-    with a mean of at least 0.8 to 0.9. Each score costs one more fit.
+    clusters, each fit cuts the groups in other places. Few clusters score highest, so do not use
+    ``best_params_``: take the largest `n_clusters` in ``cv_results_`` with a mean of 0.8 or more
+    (the authors: 0.8 to 0.9). Each score costs one more fit.
 
     Parameters
     ----------

@@ -68,7 +68,8 @@ def suggest_n_clusters(
 
     It counts the dense regions of the data that deep valleys of low density separate. For images
     and texts it looks at the embedding of `estimator`, which it pretrains once for all candidates.
-    For other data it looks at the samples, scaled as `estimator` scales them, and trains nothing.
+    For other data it trains nothing and looks at the scaled samples: at the directions of
+    embeddings in 100 dimensions, and at wide sparse samples in 50.
     :doc:`/n_clusters` explains how to read the answer, and how often it was right.
 
     Parameters
@@ -208,8 +209,8 @@ def _embedding(model: BaseDeepClusterer, X: Any) -> np.ndarray:
     """The embedding after the pretraining."""
     if "n_clusters" not in model.not_in_pretraining:
         raise ValueError(
-            f"{type(model).__name__} pretrains for one n_clusters, so that it cannot compare "
-            "several. Pass DualAESpectral with the same image_shape; its answer is about the data."
+            f"{type(model).__name__} pretrains for one n_clusters, so it cannot compare several. "
+            "Pass DualAESpectral with the same image_shape. You can use its number here, too."
         )
     wanted = {"n_clusters": 1, "init": "k-means", "n_init": 1, "max_epochs": 0}
     known = model.get_params(deep=False)

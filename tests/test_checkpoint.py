@@ -408,7 +408,9 @@ def test_networks_are_told_apart_by_what_they_are():
 
 def test_a_lambda_is_refused(model):
     model.set_params(augmentation=lambda x: x)
-    with pytest.raises(ValueError, match=r"augmentation.* cannot be identified by checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint must recognise augmentation.* cannot be pickled"
+    ):
         fit(model)
 
 
@@ -487,7 +489,7 @@ def test_a_full_disk_does_not_end_the_fit(model, whole, monkeypatch):
 
 def test_a_folder_that_cannot_be_is_told_of_at_once(model, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="is a file: pass a directory"):
+    with pytest.raises(ValueError, match="is a file: pass a folder"):
         fit(model.set_params(checkpoint=tmp_path / "file"))
 
 

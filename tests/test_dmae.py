@@ -941,8 +941,15 @@ def test_the_domain_holds_for_new_samples_too(method, convert):
     X = np.abs(X) + 0.1
     model = dmm(dissimilarity="itakura_saito", max_epochs=1).fit(X)
     X[3, 1] = -5.0
-    with pytest.raises(ValueError, match=r"has -5 .* needs values greater than 0"):
+    with pytest.raises(ValueError, match=r"X has -5; .* needs values greater than 0"):
         getattr(model, method)(convert(X))
+
+
+def test_negative_values_that_the_scaling_makes_are_told_as_such():
+    X = np.abs(blobs()[0]) + 0.1
+    message = r"X after scaling='global' has -.* in row .* needs values greater than 0"
+    with pytest.raises(ValueError, match=message):
+        dmm(dissimilarity="itakura_saito", scaling="global", init="seeded").fit(X)
 
 
 def test_partial_fit_follows_clusters_that_move():

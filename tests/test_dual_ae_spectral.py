@@ -612,3 +612,11 @@ def test_usps():
     labels = DualAESpectral(10, random_state=0).fit_predict(X[:, None])
     assert clustering_accuracy(y, labels) > 0.97
     assert normalized_mutual_info_score(y, labels) > 0.935
+
+
+def test_texts_without_any_loss_are_refused():
+    # two views of a text are not compared, so the information has no part in the loss
+    X = sparse.random(60, 300, density=0.02, format="csr", random_state=0)
+    nothing = {"reconstruction_weight": 0.0, "relative_weight": 0.0, "prior_weight": 0.0}
+    with pytest.raises(ValueError, match="reconstruction_weight"):
+        small(DualAESpectral, n_clusters=3, **nothing).fit(X)

@@ -5,7 +5,10 @@ import onnxruntime
 import pytest
 import torch
 from _instances import ESTIMATORS, digits, small
+from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, export_onnx, export_torch
 
@@ -88,6 +91,14 @@ class OwnNetwork(torch.nn.Module):
 
     def forward(self, x):
         return self.layer(x if float(x.detach().sum()) < 1e9 else -x)
+
+
+@pytest.mark.parametrize(
+    "model", [KMeans(), make_pipeline(StandardScaler(), DCEC())], ids=["KMeans", "pipeline"]
+)
+def test_the_export_takes_only_estimators_of_this_kind(model):
+    with pytest.raises(TypeError, match=r"not (KMeans|Pipeline)\. For a pipeline pass its last"):
+        export_torch(model)
 
 
 def test_a_network_that_cannot_be_exported_is_refused(tmp_path):

@@ -589,3 +589,8 @@ def test_the_schedule_is_what_the_optimiser_gets():
     np.testing.assert_allclose(
         rates["cluster"], [0.01 * cosine(i / 9) for i in range(9)], **FLOAT64
     )
+
+
+def test_a_misspelt_affinity_is_refused():
+    with pytest.raises(ValueError, match="kind='selftuned' must be 'probabilistic', 'self-tuned'"):
+        neighbor_affinity(torch.rand(3, 4).sort(dim=1).values, "selftuned")

@@ -243,6 +243,9 @@ def test_scorers_can_be_sent_to_other_processes():
 def test_distances_of_texts_need_a_space():
     texts = ["red apple", "red pear", "blue sea", "blue sky"]
     pipe = make_pipeline(TfidfVectorizer(), KMeans(2, random_state=0)).fit(texts)
-    with pytest.raises(ValueError, match=r"Distances need numbers.*SilhouetteScorer\(space="):
+    with pytest.raises(
+        ValueError,
+        match=r"SilhouetteScorer measures distances, but X is no .*SilhouetteScorer\(space=",
+    ):
         SilhouetteScorer()(pipe, texts)
     assert SilhouetteScorer(pipe[:-1])(pipe, texts) > 0

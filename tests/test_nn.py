@@ -496,6 +496,12 @@ def test_preprocessing_comes_before_the_first_convolution(kind, channels, prepro
         torch.testing.assert_close(encoder.eval()(x + 5), encoder(x), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("kind", STYLES)
+def test_a_misspelt_preprocessing_is_refused(kind):
+    with pytest.raises(ValueError, match="preprocessing='gray' must be 'grayscale', 'sobel' or"):
+        STYLES[kind]((3, 6, 9), preprocessing="gray")
+
+
 def test_layers_of_the_authors_category_and_style_encoder():
     """Table 6 of the supplement, with the authors' code's lack of padding."""
     encoder, _ = category_style_autoencoder((1, 28, 28), 60, width=64)

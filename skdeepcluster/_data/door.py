@@ -207,7 +207,7 @@ def _with_remedy(error: Exception, X: Any) -> Exception:
     if isinstance(error, OverflowError):  # from Python's integers
         return ValueError(f"X holds a value that is too large: {error}. Divide X by a constant.")
     if message.startswith("Complex data"):
-        return ValueError("Complex data not supported. Pass real numbers: abs(X) and angle(X).")
+        return ValueError("Complex data not supported. Pass np.hstack([X.real, X.imag]).")
     if "contains NaN" in message:
         return ValueError(MISSING)
     if "contains infinity" in message:

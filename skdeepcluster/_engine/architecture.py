@@ -153,7 +153,8 @@ def _forward(name: str, network: nn.Module, x: Tensor) -> Tensor:
             answer = network(x)
     except RuntimeError as error:
         raise ValueError(
-            f"The {name} fails on a float32 batch of shape {tuple(x.shape)}: {error}"
+            f"The {name} fails on a float32 batch of shape {tuple(x.shape)}: {error}. "
+            "Change architecture so that it takes this shape."
         ) from error
     network.train(training)
     if not isinstance(answer, Tensor):

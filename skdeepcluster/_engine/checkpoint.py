@@ -55,7 +55,7 @@ class Checkpoint:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             raise ValueError(
-                f"checkpoint={directory!r} is a file: pass a directory. A missing one is made."
+                f"checkpoint={directory!r} is a file: pass a folder. A missing one is made."
             ) from error
         self._written, self._cost = time.monotonic(), 0.0
         if self.path.exists():
@@ -131,8 +131,9 @@ def hashes(parameters: Mapping[str, Any], by: str) -> dict[str, str]:
             found[name] = joblib.hash(_content(value), coerce_mmap=True)
         except Exception as error:
             raise ValueError(
-                f"{name}={value!r} cannot be identified by {by}: pass a function that is "
-                f"defined in a module, not a lambda, or leave {by} at its default."
+                f"{by} must recognise {name} in another fit, but {name}={value!r} cannot be "
+                "pickled. Pass a function that is defined in a module, not a lambda, or leave "
+                f"{by} at its default."
             ) from error
     return found
 

@@ -361,8 +361,8 @@ def warn_collapse(history: list[dict[str, Any]]) -> None:
         if sizes.min() > 0:
             what = f"one cluster holds {sizes.max() / sizes.sum():.0%} of the samples"
         warnings.warn(
-            f"Clusters collapsed in phase '{row['phase']}', epoch {row['epoch']}: {what}. The last "
-            "healthy state is kept, if the phase began with one. Fewer clusters, a smaller "
+            f"Clusters collapsed in phase '{row['phase']}', epoch {row['epoch']}: {what}. Fit "
+            "went back to the state before that, unless init is None. Fewer clusters, a smaller "
             "learning_rate or a longer pretraining may help.",
             ConvergenceWarning,
             stacklevel=5,

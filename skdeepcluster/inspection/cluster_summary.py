@@ -36,7 +36,8 @@ class ClusterSummaryDisplay:
         ("plan", "= basic") for the share of a value, ("age", "missing") for the share of missing
         values. Missing values are left out of the other statistics.
     in_cluster, elsewhere : ndarray of shape (n_clusters, n_statistics)
-        Each statistic in each cluster, and in all samples outside it.
+        Each statistic in each cluster, and in all samples outside it. `elsewhere` is nan for
+        medians.
     difference : ndarray of shape (n_clusters, n_statistics)
         (`in_cluster` - `elsewhere`) / standard deviation of the column. For a share, the column is
         1 where a sample has the value and 0 elsewhere. It is nan for medians, and where a cluster
@@ -61,7 +62,8 @@ class ClusterSummaryDisplay:
     ``pandas.DataFrame(display.table)`` and ``polars.DataFrame(display.table)`` make frames of the
     tables. The difference divides by the standard deviation in the whole table, not within the
     clusters, so that it is finite for a category that all samples of a cluster share. Within a
-    cluster it gives the ranking of the correlation of a column with membership in the cluster.
+    cluster, columns without missing values have the same order as by their correlation with
+    membership in the cluster.
 
     Examples
     --------

@@ -158,7 +158,7 @@ class EmbeddingDisplay:
             drawn = np.sort(random_state.choice(X.shape[0], max_samples, replace=False))
             X, labels = X[drawn], None if labels is None else labels[drawn]
         if X.shape[0] < 3:
-            raise ValueError(f"A projection needs 3 samples or more, got {X.shape[0]}.")
+            raise ValueError(f"A projection needs 3 samples or more, got {X.shape[0]}: pass more.")
         points, (xlabel, ylabel) = _project(call(model.transform, X), method, random_state)
         chosen = _apart(points, thumbnails, random_state)
         pictures = as_pictures(dense(X[chosen]), model.image_shape_) if chosen else ()

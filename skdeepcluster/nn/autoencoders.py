@@ -303,6 +303,8 @@ class Sobel(nn.Module):
 
 def _preprocessing(name: str | None, channels: int) -> tuple[list[nn.Module], int]:
     """Layers before the first convolution, and the number of channels after them."""
+    if name not in (None, "grayscale", "sobel"):
+        raise ValueError(f"preprocessing={name!r} must be 'grayscale', 'sobel' or None.")
     if name == "sobel":
         return [*([Grayscale()] if channels == 3 else []), Sobel()], 2
     if name == "grayscale" and channels == 3:

@@ -112,23 +112,24 @@ class DCCS(BaseDeepClusterer):
         sample. None leaves it out.
 
     information_weight : float, default=0.5
-        Weight of the mutual information.
+        Weight of the mutual information, at least 0.
 
     adversarial_weight : float, default=1.0
-        Weight of the distance from the prior. 0 trains no critic.
+        Weight of the distance from the prior, at least 0. 0 trains no critic.
 
     augmentation_weight : float, default=2.0
-        Weight of the divergence between the categories of two views.
+        Weight of the divergence between the categories of two views, at least 0.
 
     balance_weight : float, default=1.0
-        Weight of the balance term, which the paper does not have. It draws the mean category to
+        Weight of the balance term, at least 0; the paper has none. It draws the mean category to
         the prior and makes each category certain.
 
     gradient_penalty : float, default=10.0
-        Weight of the penalty on the critic's slope.
+        Weight of the penalty on the critic's slope, at least 0.
 
     n_critic : int, default=4
-        Updates of the critic for each update of the encoder. Each uses a batch of its own.
+        Updates of the critic for each update of the encoder, at least 1. Each uses a batch of its
+        own.
 
     critic_units : tuple of int, default=(256, 128)
         Widths of the hidden layers of critic and discriminator; the paper has (1024, 512).
@@ -140,8 +141,8 @@ class DCCS(BaseDeepClusterer):
         equal sizes. An array holds positive shares that sum to 1; the first is for cluster 0.
 
     n_neighbors : int, default=5
-        Number of nearest neighbours of a sample. For vectors, and for images if nothing is
-        augmented, half of the views of a sample are views of one of its neighbours.
+        Number of nearest neighbours of a sample, at least 1. For vectors, and for images if nothing
+        is augmented, half of the views of a sample are views of one of its neighbours.
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
@@ -186,9 +187,9 @@ class DCCS(BaseDeepClusterer):
         weights, without a partition and without pretraining, as in the paper.
 
     n_init : "auto" or int, default="auto"
-        Number of starts from new random weights. The best one, chosen without labels, is
-        trained to the end. "auto" is 1. With ``init=None`` and 2 or more starts, each start trains
-        for `pretrain_epochs`.
+        Number of starts from new random weights, at least 1. The best one, chosen without labels,
+        is trained to the end. "auto" is 1. With ``init=None`` and 2 or more starts, each start
+        trains for `pretrain_epochs`.
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of pretraining. "auto" is enough epochs for about 600 batches, with `init`
@@ -204,7 +205,7 @@ class DCCS(BaseDeepClusterer):
         Number of samples in a batch, at least 2.
 
     learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3. An annealed
+        Peak learning rate of Adam, positive. "auto" is 3e-3, for bags of words 1e-3. An annealed
         clustering phase starts at a sixth of it.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"

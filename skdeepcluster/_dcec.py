@@ -48,16 +48,16 @@ class DCEC(BaseDeepClusterer):
         Number of clusters, at least 1.
 
     gamma : float, default=1.0
-        Weight of the clustering loss. The paper's 0.1 is for pixels in [0, 1]; for inputs that
-        are scaled to unit variance the reconstruction loss is about 10 times larger.
+        Weight of the clustering loss, at least 0. The paper's 0.1 is for pixels in [0, 1]; for
+        inputs that are scaled to unit variance the reconstruction loss is about 10 times larger.
 
     reconstruction_weight : float, default=1.0
-        Weight of the reconstruction loss. It applies in the clustering phase only. 0 gives DEC: the
-        clustering phase does not change the decoder.
+        Weight of the reconstruction loss, at least 0. It applies in the clustering phase only. 0
+        gives DEC: the clustering phase does not change the decoder.
 
     update_interval : int, default=1
-        Epochs between two updates of the target. Each update also checks `tol`. For augmented
-        images, a target is kept for at least 32 batches, unless `init` is "k-means".
+        Epochs between two updates of the target, at least 1. Each update also checks `tol`. For
+        augmented images, a target is kept for at least 32 batches, unless `init` is "k-means".
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
@@ -95,8 +95,8 @@ class DCEC(BaseDeepClusterer):
         sheets; "k-means" is the start of the paper.
 
     n_init : "auto" or int, default="auto"
-        Number of starts from new random weights. The best one, chosen without labels, is
-        trained to the end. "auto" is 2, but 1 if `init` is "samples".
+        Number of starts from new random weights, at least 1. The best one, chosen without labels,
+        is trained to the end. "auto" is 2, but 1 if `init` is "samples".
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for augmented images
@@ -111,7 +111,7 @@ class DCEC(BaseDeepClusterer):
         Number of samples in a batch, at least 2.
 
     learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3.
+        Peak learning rate of Adam, positive. "auto" is 3e-3, for bags of words 1e-3.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"
         "annealed": in most phases the learning rate falls to 0, in some it rises first.

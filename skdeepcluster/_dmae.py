@@ -117,17 +117,18 @@ class DMAE(BaseDeepClusterer):
         likelihood, and it is zero for any sample between centers. All three are divided by alpha.
 
     clustering_weight : float, default=1.0
-        Weight of the objective. Its unit is the median dissimilarity to the nearest center at
-        the start.
+        Weight of the objective, at least 0. Its unit is the median dissimilarity to the nearest
+        center at the start.
 
     prototype_weight : float, default=1.0
-        Weight of the reconstruction from averaged centers (equation 17). It makes
+        Weight of the reconstruction from averaged centers (equation 17), at least 0. It makes
         ``inverse_transform(cluster_centers_)`` look like typical samples. It needs a network that
         is trained with the mixture.
 
     reconstruction_weight : float, default=1.0
-        Weight of the reconstruction loss. It needs a network that is trained with the mixture. It
-        keeps the embedding in place, as it reconstructs from it. The paper has no such term.
+        Weight of the reconstruction loss, at least 0. It needs a network that is trained with the
+        mixture. It keeps the embedding in place, as it reconstructs from it. The paper has no such
+        term.
 
     train_encoder : bool, default=True
         Whether the autoencoder is trained with the mixture. False is the paper's AE+DMM.
@@ -169,8 +170,8 @@ class DMAE(BaseDeepClusterer):
         `dissimilarity` is "mahalanobis", "euclidean" or "sqeuclidean", else "seeded".
 
     n_init : "auto" or int, default="auto"
-        Number of starts from new random weights. The best one, chosen without labels, is
-        trained to the end. "auto" is 2, but 1 if `init` is "samples". Without a network there is
+        Number of starts from new random weights, at least 1. The best one, chosen without labels,
+        is trained to the end. "auto" is 2, but 1 if `init` is "samples". Without a network there is
         one start.
 
     pretrain_epochs : "auto" or int, default="auto"
@@ -194,7 +195,7 @@ class DMAE(BaseDeepClusterer):
         Number of samples in a batch, at least 2.
 
     learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3. The rate is
+        Peak learning rate of Adam, positive. "auto" is 3e-3, for bags of words 1e-3. The rate is
         10 times higher if only the mixture is trained. In partial_fit, the rate for a network is 10
         times lower.
 

@@ -112,24 +112,24 @@ class DualAESpectral(BaseDeepClusterer):
         trains discriminators, as in the paper. None leaves it out.
 
     information_weight : float, default=1.0
-        Weight of the mutual information.
+        Weight of the mutual information, at least 0.
 
     reconstruction_weight : float, default=0.05
-        Weight of the reconstruction loss. It reconstructs from clean latents.
+        Weight of the reconstruction loss, at least 0. It reconstructs from clean latents.
 
     relative_weight : float, default=0.05
         Weight of the relative reconstruction loss: the difference between the reconstructions
         from noisy and from clean latents.
 
     noise : float, default=0.5
-        Standard deviation of the random factors, with mean 1, that make latents noisy.
+        Standard deviation, at least 0, of the random factors with mean 1 that make latents noisy.
 
     prior_weight : float, default=0.0
         Weight of the divergence of the latents from their prior: a standard Gaussian in
         pretraining, later a mixture with one Gaussian for each cluster.
 
     balance_weight : float, default=1.0
-        Weight of the balance term, which the paper does not have. It keeps the sizes of the
+        Weight of the balance term, at least 0; the paper has none. It keeps the sizes of the
         clusters close to `cluster_prior`, so that none becomes empty.
 
     cluster_prior : {"start", "uniform"}, default="start"
@@ -140,8 +140,8 @@ class DualAESpectral(BaseDeepClusterer):
         Weights of neighbours, see :func:`skdeepcluster.functional.neighbor_affinity`.
 
     n_neighbors : int, default=5
-        Number of nearest neighbours of a sample. They are its edges in the neighbour graph, and
-        its other views if nothing is augmented.
+        Number of nearest neighbours of a sample, at least 1. They are its edges in the neighbour
+        graph, and its other views if nothing is augmented.
 
     neighborhood : {"global", "batch"}, default="global"
         Where neighbours are searched. "global" searches the latents of all samples four times
@@ -184,8 +184,8 @@ class DualAESpectral(BaseDeepClusterer):
         "spectral" for other vectors, "graph" for images and bags of words.
 
     n_init : "auto" or int, default="auto"
-        Number of starts from new random weights. The best one, chosen without labels, is
-        trained to the end. "auto" is 1.
+        Number of starts from new random weights, at least 1. The best one, chosen without labels,
+        is trained to the end. "auto" is 1.
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of pretraining. "auto" is enough epochs for about 700 batches, with `init`
@@ -200,7 +200,7 @@ class DualAESpectral(BaseDeepClusterer):
         Number of samples in a batch, at least 2.
 
     learning_rate : "auto" or float, default="auto"
-        Peak learning rate of Adam. "auto" is 3e-3, for bags of words 1e-3. An annealed
+        Peak learning rate of Adam, positive. "auto" is 3e-3, for bags of words 1e-3. An annealed
         clustering phase peaks at a third of it, or at a tenth if it trains the head alone.
 
     learning_rate_schedule : {"annealed", "constant"}, default="annealed"

@@ -313,7 +313,7 @@ class BaseDeepClusterer(
 
     @property
     def settings_(self) -> dict[str, Any]:
-        """Settings of the fit: all parameters with "auto" resolved, and the kind of the samples."""
+        """Settings of the fit, with "auto" resolved, and the kind of the samples."""
         return self._model.plan.settings()
 
     # ---------------------------------------------------------------- inference
@@ -333,6 +333,13 @@ class BaseDeepClusterer(
         labels : ndarray of shape (n_samples,), int32
             Numbers in ``0 .. n_clusters - 1``; equal to ``labels_`` on the training samples. The
             label of a row does not depend on the other rows.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If `X` is invalid, or its features or images are not like those of fit.
         """
         X = self._check(X)
         return self._model.labels(X)
@@ -351,6 +358,13 @@ class BaseDeepClusterer(
         -------
         responsibilities : ndarray of shape (n_samples, n_clusters)
             In [0, 1], rows sum to one; float32 for float32 input, float64 otherwise.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If `X` is invalid, or its features or images are not like those of fit.
         """
         X = self._check(X)
         answers = [q.cpu().numpy() for *_, q in self._model.stream(X)]
@@ -370,6 +384,13 @@ class BaseDeepClusterer(
         -------
         embedding : ndarray of shape (n_samples, width of the embedding)
             Rows of numbers, float32 for float32 input, float64 otherwise.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If `X` is invalid, or its features or images are not like those of fit.
         """
         X = self._check(X)
         answers = [z.cpu().numpy() for _, _, z, _ in self._model.stream(X)]
@@ -393,6 +414,8 @@ class BaseDeepClusterer(
 
         Raises
         ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         ValueError
             If `X` has another width, or values that are too large for float32.
         """
@@ -429,6 +452,13 @@ class BaseDeepClusterer(
         score : float
             Higher is better. The Notes of the class say which terms of the objective are left
             out because they need the training samples.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If `X` is invalid, or its features or images are not like those of fit.
         """
         X = self._check(X)
         plan, module = self._model.plan, self._model.module

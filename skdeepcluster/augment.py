@@ -36,13 +36,13 @@ def random_affine(
     strength : float, default=1.0
         Factor for all amounts below.
     rotation : float, default=10.0
-        Largest angle, in degrees.
+        Largest angle in degrees, at least 0.
     shift : float, default=0.1
         Largest shift, as a share of the side.
     scale : float, default=0.2
         Largest relative change of height and of width. The two are drawn independently.
     shear : float, default=0.2
-        Largest shear, as the tangent of the angle.
+        Largest shear, as the tangent of the angle, at least 0.
 
     Returns
     -------
@@ -108,11 +108,11 @@ def random_crop(
     aspect : float, default=4/3
         Largest change of the ratio of width to height, at least 1.
     rotation : float, default=15.0
-        Largest angle, in degrees.
+        Largest angle in degrees, at least 0.
     elastic : float, default=0.1
-        Largest displacement of the points of a 4 x 4 grid, as a share of the side.
+        Largest displacement of the points of a 4 x 4 grid, as a share of the side, at least 0.
     intensity : float, default=0.4
-        Largest relative change of brightness, and of contrast.
+        Largest relative change of brightness, and of contrast, in [0, 1].
     pixel_range : tuple of 2 floats, default=None
         Pixel values of black and of white. Brightness and contrast then change pixels that are
         mapped to [0, 1] and clipped to it, so that black stays black when brightness changes. By
@@ -226,7 +226,7 @@ def random_photo(
     least_area : float, default=0.4
         Smallest share of the image that a crop keeps, in (0, 1].
     intensity : float, default=0.4
-        Largest relative change of brightness, and of contrast.
+        Largest relative change of brightness, and of contrast, in [0, 1].
     pixel_range : tuple of 2 floats, default=None
         Pixel values of black and of white. Brightness and contrast then change pixels that are
         mapped to [0, 1] and clipped to it, so that black stays black when brightness changes. By
@@ -261,7 +261,7 @@ def random_photo(
 def random_swap(
     x: Tensor, generator: torch.Generator | None = None, *, share: float = 0.1
 ) -> Tensor:
-    """Replace a random share of each sample's features by those of other samples in the batch.
+    """Replace a random share of each sample's features by those of samples from the batch.
 
     Use it for tables: every feature keeps its distribution. It is the corruption of Yoon et al.
     2020, section 4.1.
@@ -273,7 +273,7 @@ def random_swap(
     generator : torch.Generator, default=None
         Source of randomness, on the device of `x`; torch's global one by default.
     share : float, default=0.1
-        Probability that a feature is replaced.
+        Probability that a feature is replaced, in [0, 1].
 
     Returns
     -------

@@ -157,7 +157,7 @@ def make_painwheel(
     shuffle: bool = True,
     random_state: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the arms of a wheel, elongated and bent, in the plane.
+    """Use this to test clusters that are long and bent: the arms of a wheel, in the plane.
 
     The Euclidean distance finds round clusters; these clusters need a covariance each.
 
@@ -217,7 +217,9 @@ def make_toroidal(
     shuffle: bool = True,
     random_state: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make four round clusters on a torus of period 2, three of them cut by the border.
+    """Use this to test periodic columns: four round clusters on a torus of period 2.
+
+    The border cuts three of the clusters.
 
     Parameters
     ----------
@@ -270,7 +272,7 @@ def make_simplex(
     shuffle: bool = True,
     random_state: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make four clusters of compositions of three parts.
+    """Use this to test rows of shares: four clusters of compositions of three parts.
 
     Parameters
     ----------

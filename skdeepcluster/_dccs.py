@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
 from ._data.rows import INFERENCE_BATCH, Rows
-from ._engine.method import starts_from_samples
+from ._engine.method import affine, starts_from_samples
 from ._engine.model import FittedModel
 from ._engine.phases import gather, unchanged
 from ._start.views import (
     STARTS,
     cluster_shares,
-    clustering_augmentation,
     input_neighbors,
     partition_to_imitate,
     view_pretraining,
@@ -723,7 +722,8 @@ def _adversarial_phase(plan: Plan) -> Phase:
         refresh_every=max(1, math.ceil(plan.max_epochs / _LOOKS)),
         stop=_settled,
         whole_batches=True,
-        augment=clustering_augmentation(plan),
+        # crops are the better views to pretrain with; affine views are closer to the images
+        augment=affine if plan.augmentation == "crop" and plan.init is not None else None,
         # from random weights, categories appear and vanish at first, and this is no collapse
         guarded=plan.init is not None,
     )

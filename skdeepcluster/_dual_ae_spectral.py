@@ -22,7 +22,6 @@ from ._start.neighbors import nearest_neighbors
 from ._start.views import (
     STARTS,
     cluster_shares,
-    clustering_augmentation,
     input_neighbors,
     partition_to_imitate,
     view_pretraining,
@@ -164,8 +163,8 @@ class DualAESpectral(BaseDeepClusterer):
 
     augmentation : {"auto", "affine", "crop", "masking"}, callable or None, default="auto"
         Random changes that must not change the cluster of a sample. "auto" is "crop" for images,
-        "masking" for bags of words, else None: then neighbours are views. In the clustering phase,
-        "crop" is "affine".
+        "masking" for bags of words, else None: then the nearest neighbours of a sample are its
+        other views.
 
     n_components : "auto" or int, default=20
         Number of features that the encoder learns. They are the latents; the paper has 120.
@@ -300,10 +299,9 @@ class DualAESpectral(BaseDeepClusterer):
 
     These parts differ from the paper because they gave better results: the estimate of mutual
     information by views, neighbours among all samples, a head that starts from a partition of the
-    latents, affine views of images in the clustering phase, and the balance term. The variance of a
-    latent is computed from its mean, so that any encoder works. Affinities of a sample sum to one,
-    and the spectral loss (equation 15) is averaged over samples, as in the authors' code, and not
-    over pairs. With ``mutual_information="views"``, bags of words are only reconstructed, and the
+    latents, and the balance term. The variance of a latent is computed from its mean, so that any
+    encoder works. Affinities of a sample sum to one, and the spectral loss (equation 15) is
+    averaged over samples, as in the authors' code, and not over pairs. With ``mutual_information="views"``, bags of words are only reconstructed, and the
     clustering phase trains the head alone for them and for samples whose views are neighbours.
 
     ``score`` is minus the squared distance to the nearest center in the spectral embedding, minus
@@ -658,7 +656,6 @@ def _spectral_phases(plan: Plan) -> tuple[Phase, Phase]:
         refresh_every=math.ceil(plan.max_epochs / _LOOKS),
         stop=labels_stable,
         whole_batches=True,
-        augment=clustering_augmentation(plan),
     )
     return head, cluster
 

@@ -13,7 +13,6 @@ from torch.nn.functional import one_hot
 
 from .._data.kind import FROM_SAMPLES
 from .._data.rows import Rows
-from .._engine.method import affine
 from .._engine.phases import Batch, Phase, Run, Step
 from .._engine.plan import Plan
 from ..functional import one_cycle
@@ -56,25 +55,6 @@ def view_pretraining(
         cached=True,
         augment=pretraining_augmentation(plan),
     )
-
-
-def clustering_augmentation(plan: Plan) -> Callable[..., Tensor] | None:
-    """The augmentation for the clustering phase only, instead of the estimator's augmentation.
-
-    Crops are the better views to pretrain with. Later, affine views are better, because they are
-    closer to the images themselves. A training from random weights has crops throughout.
-
-    Parameters
-    ----------
-    plan : Plan
-        What the fit does.
-
-    Returns
-    -------
-    callable or None
-        ``(x, generator) -> x``.
-    """
-    return affine if plan.augmentation == "crop" and plan.init is not None else None
 
 
 def input_neighbors(

@@ -67,7 +67,8 @@ def suggest_n_clusters(
     """Use this if you do not know the number of clusters: it suggests one, without labels.
 
     It counts the dense regions of the data that deep valleys of low density separate. For images
-    and texts it looks at the embedding of `estimator`, which it pretrains once for all candidates.
+    and texts it looks at the embedding of `estimator`, which it pretrains once for all candidates
+    (DCEC and DMAE as with ``init="k-means"``).
     For other data it trains nothing and looks at the scaled samples: at the directions of
     embeddings in 100 dimensions, and at wide sparse samples in 50.
     :doc:`/n_clusters` explains how to read the answer, and how often it was right.

@@ -710,9 +710,11 @@ def test_grid_search_in_processes_equals_serial(model):
 def test_n_init_takes_the_auto_of_k_means(estimator):
     assert estimator().n_init == KMeans().n_init == "auto"
     entry = re.search(r"n_init : .*?\n\n", estimator.__doc__, re.S)[0]
-    numbers = [int(number) for number in re.findall(r"\b\d\b", entry)]
+    usual, of_samples = re.search(
+        r'"auto" is (\d)(?:, but (\d) if `init` is "samples")?', entry
+    ).groups()
     X, _ = digits(60)
-    for init, documented in (("graph", numbers[0]), ("samples", numbers[-1])):
+    for init, documented in (("graph", int(usual)), ("samples", int(of_samples or usual))):
         model = small(estimator, n_init="auto", init=init, random_state=0).fit(X)
         assert model.settings_["n_init"] == documented
 

@@ -337,7 +337,7 @@ INTERNAL = re.compile(
 EXPECTED_WARNINGS = re.compile(
     "X does not have valid feature names|X has feature names, but|"
     "Only .* of n_clusters=|Clusters collapsed in phase|"
-    "Training made the clusters clearly worse|"
+    "Training made the clusters clearly worse|The clusters are clearly worse than the start|"
     "^(prototype|reconstruction)_weight=.* has no effect with |"
     "^clustering_weight=.* only scales the loss with "
 )

@@ -72,11 +72,13 @@ def draw(means):
                     for ours in OURS
                     if ours != recommended
                 ),
-                ("ours, as recommended", acc[recommended], {"color": "C0", "s": 110}),
+                ("ours, as recommended", acc[recommended], {"color": "C0", "s": 110, "zorder": 1}),
             ]
         ):
             seen = height or index in (4, 5)  # one entry of the legend for each kind of mark
-            axes.scatter(value, height, label=None if seen else method, zorder=2, **style)
+            # the large dot would hide a method that is as good
+            style = {"zorder": 2, **style}
+            axes.scatter(value, height, label=None if seen else method, **style)
         axes.annotate(
             best, (others[best], height), (0, -15), textcoords="offset points", ha="center",
             color="C3", fontsize=9,

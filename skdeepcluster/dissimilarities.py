@@ -304,12 +304,19 @@ def kullback_leibler(x: Tensor, center: Tensor, *, normalizer: str = "abs_sum") 
     -------
     tensor of shape (...)
 
+    Raises
+    ------
+    ValueError
+        If `normalizer` is another word.
+
     Examples
     --------
     >>> import torch
     >>> kullback_leibler(torch.tensor([[.2, .8], [.4, .6]]), torch.tensor([1., 1.]))
     tensor([0.1919, 0.0201])
     """
+    if normalizer not in _NORMALIZERS:
+        raise ValueError(f"normalizer={normalizer!r} must be one of {list(_NORMALIZERS)}.")
     log_p, log_q = _NORMALIZERS[normalizer](x), _NORMALIZERS[normalizer](center)
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1).clamp_min(0.0)
 

@@ -713,3 +713,9 @@ def test_a_dissimilarity_cannot_be_changed():
     with pytest.raises(AttributeError):
         found.name = "other"
     assert isinstance(found, Dissimilarity)
+
+
+def test_a_misspelt_normalizer_is_refused():
+    x = torch.rand(2, 3)
+    with pytest.raises(ValueError, match=r"normalizer='softmax' must be one of \['abs_sum'"):
+        kullback_leibler(x, x, normalizer="softmax")

@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 
 from skdeepcluster.dissimilarities import (
     Dissimilarity,
+    kullback_leibler,
     log_determinants,
     mahalanobis,
     names,

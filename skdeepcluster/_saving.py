@@ -319,7 +319,9 @@ def _restore(
         raise ValueError(
             f"{reason} The network is built from the parameters"
             + (f" and {asked} as given here" if asked else "")
-            + f", by skdeepcluster {__version__}; {description['version']} saved it."
+            + f". The file is from skdeepcluster {description['version']}, this is {__version__}. "
+            "Pass the networks and functions that the estimator was fitted with, or load the file "
+            "with the version that saved it."
         ) from error
     load_module_state(module, {"tensors": state, "frozen": description["frozen"], "evaluating": ()})
     for name, answer in _probe(module.eval(), attributes["cluster_centers_"]).items():

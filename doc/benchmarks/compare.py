@@ -224,7 +224,7 @@ def run_apart(name, method, seed, folder):
 
 
 def mean(rows, column):
-    # None where the machine paused the run
+    # None where it was not measured, for instance because the machine paused the run
     values = [row[column] for row in rows if row[column] is not None]
     return np.mean(values) if values else np.nan
 

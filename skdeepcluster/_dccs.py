@@ -18,7 +18,7 @@ from torch.nn.functional import normalize, one_hot
 from ._data.rows import INFERENCE_BATCH, Rows
 from ._engine.method import affine, starts_from_samples
 from ._engine.model import FittedModel
-from ._engine.phases import gather, unchanged
+from ._engine.phases import unchanged
 from ._start.views import (
     STARTS,
     cluster_shares,
@@ -88,9 +88,9 @@ class DCCS(BaseDeepClusterer):
     An encoder maps a sample to a category (the softmax of `n_clusters` logits) and a style. Three
     losses train it. A critic moves the distribution of category and style over all samples towards
     a prior: one-hot categories with the probabilities of `cluster_prior`, and small Gaussian
-    styles. A discriminator keeps
-    both informative about the sample. The third loss makes the category the same for all views of a
-    sample. The cluster is the category with the largest probability.
+    styles. A discriminator keeps both informative about the sample. The third loss makes the
+    category the same for all views of a sample. The cluster is the category with the largest
+    probability.
 
     Start with the parameters that describe your data: `augmentation` says what the clusters must
     not depend on, and `cluster_prior` says how large the clusters are. Then change the two budgets,
@@ -651,15 +651,14 @@ def _pretraining_losses(
 
 def _start(run: Run) -> dict[str, Tensor]:
     """The start partition, for the categories to imitate."""
-    plan, module = run.plan, run.module
-    p = partition_to_imitate(run, _pretrained(run))
+    plan, p = run.plan, partition_to_imitate(run, _pretrained(run))
     if not isinstance(plan.cluster_prior, str):
         # the largest part is the most probable category
         order = torch.empty(plan.n_clusters, dtype=torch.long)
         order[_first_prior(plan).argsort()] = p.sum(dim=0).cpu().argsort()
         p = p[:, order.to(p.device)]
     elif plan.cluster_prior == "start":
-        module.prior.copy_(cluster_shares(p))
+        run.module.prior.copy_(cluster_shares(p))
     return {"p": p}
 
 
@@ -670,25 +669,23 @@ def _pretrained(run: Run) -> Tensor:
     That is the style: the categories have learned nothing yet, but for texts. For an image, the
     result is the mean of its own style and the mean style of 8 views, whose errors cancel out.
     """
-    module, rows, training = run.module, run.rows, run.module.training
-    kind, first = run.plan.data.kind, run.plan.n_clusters
-
-    def styles(x: Tensor) -> Tensor:
-        z: Tensor = module.embed(x)
-        return z if kind == "bag of words" else z[:, first:]
-
+    module, rows, first = run.module, run.rows, run.plan.n_clusters
+    z = torch.from_numpy(run.embed()).to(rows.device)
+    if run.plan.data.kind == "bag of words":
+        return z
+    styles = z[:, first:]
+    if run.plan.data.kind != "images":
+        return styles
+    # the judge chooses the partition of its nodes; other rows only take the nearest center
+    nodes = np.arange(len(rows)) if run.judge is None else run.judge[0]
+    training = module.training
     module.eval()
-    batches = ((where, styles(x)[: where.stop - where.start]) for where, x in rows.padded_batches())
-    Z = gather(batches, rows)
-    if kind == "images":
-        # the judge chooses the partition of its nodes; other rows only take the nearest center
-        nodes = np.arange(len(rows)) if run.judge is None else run.judge[0]
-        for part in np.array_split(nodes, math.ceil(len(nodes) / INFERENCE_BATCH)):
-            x = rows.take(part)
-            views = [styles(run.augment(x, run.generator)) for _ in range(_START_VIEWS)]
-            Z[part] = (Z[part] + torch.stack(views).mean(dim=0)) / 2
+    for part in np.array_split(nodes, math.ceil(len(nodes) / INFERENCE_BATCH)):
+        x = rows.take(part)
+        views = [module.embed(run.augment(x, run.generator)) for _ in range(_START_VIEWS)]
+        styles[part] = (styles[part] + torch.stack(views).mean(dim=0)[:, first:]) / 2
     module.train(training)
-    return Z
+    return styles
 
 
 def _imitate(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:

@@ -503,7 +503,7 @@ class DualAESpectral(BaseDeepClusterer):
             decoder,
             StudentTAssignment(plan.n_clusters, width),
             MixturePrior(plan.n_clusters, width),
-            spherical=plan.mutual_information == "views" and plan.data.kind != "bag of words",
+            spherical=_compares_views(plan),
             discriminators=discriminators,
         )
 
@@ -519,8 +519,7 @@ class DualAESpectral(BaseDeepClusterer):
     @staticmethod
     def make_phases(plan: Plan) -> tuple[Phase, ...]:
         weights = ["reconstruction_weight", "relative_weight", "prior_weight"]
-        words = plan.data.kind == "bag of words"
-        if plan.mutual_information == "jensen-shannon" or (plan.mutual_information and not words):
+        if plan.mutual_information == "jensen-shannon" or _compares_views(plan):
             weights.append("information_weight")
         refuse_no_loss(plan, *weights)
         pretrain = view_pretraining(plan, _represent, _NETWORK)
@@ -563,9 +562,7 @@ def _represent(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
     """Equation 13: the autoencoder's losses, and the divergence from a Gaussian prior."""
     plan = batch.plan
     views = [batch.augment(batch.x)]
-    # texts are only reconstructed: comparing two views of a text would move it away from all
-    # others, which spreads a large topic over the whole embedding
-    if plan.mutual_information == "views" and plan.data.kind != "bag of words":
+    if _compares_views(plan):
         partners = batch.targets.get("partners")
         views.append(batch.augment(batch.x if partners is None else batch.neighbors(partners)))
     z = module.latent(torch.cat(views))
@@ -575,6 +572,15 @@ def _represent(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
         divergence = gaussian_divergence(mean, module.log_variance(mean)).mean()
         losses["prior"] = plan.prior_weight * divergence
     return losses
+
+
+def _compares_views(plan: Plan) -> bool:
+    """Whether mutual information is estimated from two views of each sample.
+
+    Texts are only reconstructed: comparing two views of a text would move it away from all others,
+    which spreads a large topic over the whole embedding.
+    """
+    return bool(plan.mutual_information == "views" and plan.data.kind != "bag of words")
 
 
 def _dual_losses(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) -> dict[str, Tensor]:

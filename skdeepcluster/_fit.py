@@ -275,11 +275,11 @@ class Fit:
         else:
             return
         warnings.warn(
-            f"{what}: they separate more neighbours "
-            f"than the clusters of the start do (normalised cut {after:.2f}, start {before:.2f}; 0 "
-            f"is the best, {n_clusters} the worst). Common reasons are short training, columns "
-            "with very different scales, and clusters of very different sizes. Compare with "
-            "sklearn.cluster.KMeans, and with init='k-means' and max_epochs=0.",
+            f"{what}: they separate more neighbours than the clusters of the start do (normalised "
+            f"cut {after:.2f}, start {before:.2f}; 0 is the best, {n_clusters} the worst). Common "
+            "reasons are short training, columns with very different scales, and clusters of very "
+            "different sizes. Compare with sklearn.cluster.KMeans, and with init='k-means' and "
+            "max_epochs=0.",
             ConvergenceWarning,
             stacklevel=6,
         )

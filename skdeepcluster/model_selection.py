@@ -68,10 +68,9 @@ def suggest_n_clusters(
 
     It counts the dense regions of the data that deep valleys of low density separate. For images
     and texts it looks at the embedding of `estimator`, which it pretrains once for all candidates
-    (DCEC and DMAE as with ``init="k-means"``).
-    For other data it trains nothing and looks at the scaled samples: at the directions of
-    embeddings in 100 dimensions, and at wide sparse samples in 50.
-    :doc:`/n_clusters` explains how to read the answer, and how often it was right.
+    (DCEC and DMAE as with ``init="k-means"``). For other data it trains nothing and looks at the
+    scaled samples: at the directions of embeddings in 100 dimensions, and at wide sparse samples in
+    50. :doc:`/n_clusters` explains how to read the answer, and how often it was right.
 
     Parameters
     ----------

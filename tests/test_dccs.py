@@ -604,6 +604,10 @@ def test_the_start_is_a_partition_of_the_styles():
             noise = 1e4 * (1e4 * x[:, :3]).sin()
             return torch.cat([noise.softmax(dim=1), 0.01 * x], dim=1)
 
+        def forward(self, x):
+            z = self.embed(x)
+            return z, z[:, :3]
+
     X, y = make_blobs(90, 4, centers=3, random_state=0)
     plan = plan_of(DCCS(3, init="graph", cluster_prior="start"), X)
     rows = Rows(X, Scaler.fit(X, "none", images=False), None, torch.device("cpu"), resident=True)

@@ -76,9 +76,8 @@ def draw(means):
             ]
         ):
             seen = height or index in (4, 5)  # one entry of the legend for each kind of mark
-            # the large dot would hide a method that is as good
-            style = {"zorder": 2, **style}
-            axes.scatter(value, height, label=None if seen else method, **style)
+            # the large dot lies below: it would hide a method that is as good
+            axes.scatter(value, height, label=None if seen else method, **{"zorder": 2, **style})
         axes.annotate(
             best, (others[best], height), (0, -15), textcoords="offset points", ha="center",
             color="C3", fontsize=9,

@@ -150,7 +150,12 @@ def save_model(estimator: BaseDeepClusterer, path: str | os.PathLike[str]) -> No
     tensors |= _probe(module, estimator.cluster_centers_)
     # a file that cannot be loaded is not written
     given = {name: getattr(estimator, name) for name in by_caller}
-    _restore(description, tensors, given, type(estimator))
+    try:
+        _restore(description, tensors, given, type(estimator))
+    except ValueError as error:
+        raise ValueError(
+            f"Nothing was saved, because the file could not be loaded again: {error}"
+        ) from error
     header = {"format": "skdeepcluster", "format_version": str(_FORMAT_VERSION)}
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"There is no folder {Path(path).parent}: make it first.")
@@ -374,7 +379,8 @@ def _data(description: Any, tensors: Mapping[str, Tensor], given: Mapping[str, A
     )
     _refuse_invalid({"network_shape": seen == shape_of_network(shape, given)})
     if prototypes.shape[1:] != data.sample_shape:
-        raise ValueError(f"{n} features, {shape}, are not those of its prototypes.")
+        seen_there = tuple(prototypes.shape[1:])
+        raise _changed(f"it has samples of shape {data.sample_shape} and centers of {seen_there}")
     return data
 
 
@@ -394,7 +400,7 @@ def _plan(description: Any, tensors: Mapping[str, Tensor], estimator: BaseDeepCl
     plan = make_plan(data, given, estimator.defaults(data, given), scaler)
     settings = {n: decode(v, tensors) for n, v in description["settings"].items()}
     if unknown := settings.keys() - {*_names_of_settings(plan, estimator)}:
-        raise ValueError(f"there are no settings {sorted(unknown)}.")
+        raise _changed(f"it has settings that no fit has, {sorted(unknown)}")
     _check_settings(settings, plan, estimator)
     return plan.replace(**settings)
 
@@ -417,7 +423,7 @@ def _check_settings(settings: Mapping[str, Any], plan: Plan, estimator: BaseDeep
             saved: dict[str, Tensor] = {}
             held = type(value) is type(decode(encode(expected, name, saved), saved))
         if not held:
-            raise ValueError(f"{name}={value!r} in the settings, where fit has {expected!r}.")
+            raise _changed(f"{name}={value!r} in its settings, where fit has {expected!r}")
 
 
 def _refuse_parameters(given: set[str], asked: Mapping[str, str]) -> None:
@@ -439,10 +445,10 @@ def _check_attributes(
     """Refuse attributes that fit cannot have set."""
     names = {*attributes}
     if names - _OPTIONAL != _REQUIRED:
-        raise ValueError(f"its attributes are {sorted(names)}.")
+        raise _changed(f"its attributes are {sorted(names)}")
     n, shape, k = plan.data.n_features, plan.data.image_shape, plan.n_clusters
     if len(prototypes) != k:  # checked first, so that a small file cannot ask for much memory
-        raise ValueError(f"{k} clusters are not those of its {len(prototypes)} prototypes.")
+        raise _changed(f"it has n_clusters={k} and {len(prototypes)} centers")
     centers, labels = attributes["cluster_centers_"], attributes["labels_"]
     history, scaler = attributes["history_"], plan.scaler
     feature_names = attributes.get("feature_names_in_", ())
@@ -470,7 +476,14 @@ def _check_attributes(
 
 def _refuse_invalid(holds: Mapping[str, bool]) -> None:
     if invalid := [name for name, held in holds.items() if not held]:
-        raise ValueError(f"invalid {', '.join(invalid)}.")
+        raise _changed(f"its values of {', '.join(invalid)} are not valid")
+
+
+def _changed(what: str) -> ValueError:
+    return ValueError(
+        f"{what}. save_model does not write this, so the file was changed, or another version of "
+        "skdeepcluster wrote it: save the model again."
+    )
 
 
 def _is_int(value: Any) -> bool:
@@ -506,7 +519,7 @@ def _build(estimator: BaseDeepClusterer, plan: Plan, state: Mapping[str, Tensor]
             with torch.device("meta"):
                 _compare_states(new_module(), state)
         elif estimator.encoder_width(plan) > sum(tensor.numel() for tensor in state.values()):
-            raise ValueError(f"n_components={plan.n_components!r} is too large.")
+            raise _changed(f"n_components={plan.n_components!r} is larger than its network")
         module = new_module()
     _compare_states(module, state)
     return module

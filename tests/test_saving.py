@@ -393,6 +393,19 @@ def test_another_network_is_refused(path):
         )
 
 
+def test_a_file_that_cannot_be_loaded_is_not_written(path):
+    widths = {"hidden": 32}
+
+    def factory(sample_shape, n_components):
+        return BatchNormPair(widths["hidden"])(sample_shape, n_components)
+
+    model = small(DCEC, architecture=factory, random_state=0, max_epochs=1).fit(X)
+    widths["hidden"] = 16  # so the factory no longer gives the network of the fit
+    with pytest.raises(ValueError, match=r"^Nothing was saved, .* could not be loaded again: "):
+        save_model(model, path)
+    assert not path.exists()
+
+
 def no_network(sample_shape, n_components):
     raise TypeError("no network today")
 
@@ -791,7 +804,7 @@ def test_unknown_settings_are_named(fitted, path):
     tensors, metadata, description = unpack(path)
     description["settings"]["n_dreams"] = description["settings"]["device"] = 2
     pack(path, tensors, metadata, description)
-    with pytest.raises(ValueError, match=r"there are no settings \['device', 'n_dreams'\]"):
+    with pytest.raises(ValueError, match=r"settings that no fit has, \['device', 'n_dreams'\]"):
         load_model(path)
 
 

@@ -185,7 +185,7 @@ def test_samples_are_checked_and_not_written_to(images, display):
     [
         (EmbeddingDisplay, {"method": "lda"}),
         (EmbeddingDisplay, {"max_samples": 0}),
-        (EmbeddingDisplay, {"thumbnails": -1}),
+        (EmbeddingDisplay, {"n_thumbnails": -1}),
         (EmbeddingDisplay, {"random_state": "x"}),
         (ClusterGalleryDisplay, {"kind": "pictures"}),
         (ClusterGalleryDisplay, {"n_samples": 0}),
@@ -611,7 +611,7 @@ def test_thumbnails_are_the_samples_at_their_points(channels):
     rng = np.random.default_rng(0)
     X = rng.integers(0, 255, (40, channels, 6, 5)).astype(np.uint8)
     model = small(DCEC, n_clusters=2, init="k-means", random_state=0).fit(X)
-    display = EmbeddingDisplay.from_estimator(model, X, thumbnails=10, random_state=0)
+    display = EmbeddingDisplay.from_estimator(model, X, n_thumbnails=10, random_state=0)
     boxes = [a for a in display.ax_.artists if isinstance(a, AnnotationBbox)]
     assert 2 <= len(boxes) == len(display.thumbnails) <= 10
     for box, (i, picture) in zip(boxes, display.thumbnails.items(), strict=True):
@@ -635,8 +635,8 @@ def test_thumbnails_are_the_samples_at_their_points(channels):
 
 def test_thumbnails_of_vectors_are_refused(iris):
     X, model = iris
-    with pytest.raises(ValueError, match="thumbnails=5 needs images, but DMAE was fitted on vec"):
-        EmbeddingDisplay.from_estimator(model, X, thumbnails=5)
+    with pytest.raises(ValueError, match="n_thumbnails=5 needs images, but DMAE was fitted on vec"):
+        EmbeddingDisplay.from_estimator(model, X, n_thumbnails=5)
 
 
 # ---------------------------------------------------------------- gallery

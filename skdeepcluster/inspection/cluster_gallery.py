@@ -196,6 +196,15 @@ class ClusterGalleryDisplay:
         -------
         self : ClusterGalleryDisplay
             The Display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If `ax` is not one Axes.
+        ValueError
+            If `ax` was already divided by another Display, or turned off.
+        ImportError
+            If matplotlib is missing.
         """
         n_samples = max(1, *(len(rows) for rows in self.most_typical_index))
         size, ratios = self._layout(n_samples)

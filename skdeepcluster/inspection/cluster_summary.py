@@ -265,6 +265,13 @@ class ClusterSummaryDisplay:
         -------
         self : ClusterSummaryDisplay
             The Display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If `ax` is not one Axes.
+        ImportError
+            If matplotlib is missing.
         """
         telling = np.nan_to_num(np.abs(self.difference), nan=-1.0).max(axis=0)
         drawn = np.sort(np.argsort(-telling, kind="stable")[:_MOST_DRAWN])

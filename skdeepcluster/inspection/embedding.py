@@ -82,7 +82,7 @@ class EmbeddingDisplay:
             "labels": ["array-like", None],
             "method": [StrOptions({"pca", "tsne", "umap"})],
             "max_samples": [*COUNT, None],
-            "thumbnails": [Interval(Integral, 0, None, closed="left")],
+            "n_thumbnails": [Interval(Integral, 0, None, closed="left")],
             "random_state": ["random_state"],
         },
         prefer_skip_nested_validation=True,
@@ -95,7 +95,7 @@ class EmbeddingDisplay:
         labels: Any = None,
         method: str = "pca",
         max_samples: int | None = 2000,
-        thumbnails: int = 0,
+        n_thumbnails: int = 0,
         random_state: Any = None,
         ax: Any = None,
         **kwargs: Any,
@@ -119,7 +119,7 @@ class EmbeddingDisplay:
             needs the package umap-learn.
         max_samples : int or None, default=2000
             Draw at most this number of samples, chosen at random. None draws all.
-        thumbnails : int, default=0
+        n_thumbnails : int, default=0
             Draw at most this number of samples as pictures, if the samples are images. Pictures
             that would cover another one are left out.
         random_state : int, RandomState instance or None, default=None
@@ -141,14 +141,14 @@ class EmbeddingDisplay:
         NotFittedError
             If `estimator` is not fitted.
         ValueError
-            If `X` or a parameter is invalid, or if `thumbnails` is not 0 and samples are vectors.
+            If `X` or a parameter is invalid, or if `n_thumbnails` is not 0 and samples are vectors.
         ImportError
             If matplotlib is missing, or umap-learn for "umap".
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         model, X = check_samples(estimator, X)
-        if thumbnails:
-            refuse_vectors(model, f"thumbnails={thumbnails} needs images,", "thumbnails=0")
+        if n_thumbnails:
+            refuse_vectors(model, f"n_thumbnails={n_thumbnails} needs images,", "n_thumbnails=0")
         legend_title = "cluster" if labels is None else "label"
         if labels is not None:
             labels = column_or_1d(labels)
@@ -160,7 +160,7 @@ class EmbeddingDisplay:
         if X.shape[0] < 3:
             raise ValueError(f"A projection needs 3 samples or more, got {X.shape[0]}: pass more.")
         points, (xlabel, ylabel) = _project(call(model.transform, X), method, random_state)
-        chosen = _apart(points, thumbnails, random_state)
+        chosen = _apart(points, n_thumbnails, random_state)
         pictures = as_pictures(dense(X[chosen]), model.image_shape_) if chosen else ()
         return cls(
             points,
@@ -185,6 +185,13 @@ class EmbeddingDisplay:
         -------
         self : EmbeddingDisplay
             The Display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If `ax` is not one Axes.
+        ImportError
+            If matplotlib is missing.
         """
         self.ax_ = check_axes(ax, "EmbeddingDisplay.plot", (7.0, 5.2))
         self.figure_ = self.ax_.figure

@@ -80,6 +80,13 @@ class NClustersDisplay:
         -------
         self : NClustersDisplay
             The Display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If `ax` is not one Axes.
+        ImportError
+            If matplotlib is missing.
         """
         self.ax_ = check_axes(ax, "NClustersDisplay.plot", (7.0, 3.5))
         self.figure_ = self.ax_.figure

@@ -177,6 +177,15 @@ class ReconstructionDisplay:
         -------
         self : ReconstructionDisplay
             The Display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If `ax` is not one Axes.
+        ValueError
+            If `ax` was already divided by another Display, or turned off.
+        ImportError
+            If matplotlib is missing.
         """
         if self.image_shape is None:
             self._plot_lines(ax)

@@ -93,6 +93,15 @@ class TrainingCurveDisplay:
         -------
         self : TrainingCurveDisplay
             The Display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If `ax` is not one Axes.
+        ValueError
+            If `ax` was already divided by another Display, or turned off.
+        ImportError
+            If matplotlib is missing.
         """
         if not self.history:
             raise ValueError(

@@ -73,6 +73,41 @@ class BaseDeepClusterer(
     A subclass has a constructor and defines ``make_module``, ``make_phases`` and ``sample_loss``;
     see the developers' guide on adding a method. Shared parameters that are not in its constructor
     keep their defaults.
+
+    Examples
+    --------
+    k-means in the embedding of an autoencoder. The last phase has no epochs, only a start:
+
+    >>> from sklearn.datasets import make_blobs
+    >>> from skdeepcluster.base import BaseDeepClusterer, Phase, Step, pretraining, start_clusters
+    >>> from skdeepcluster.functional import reconstruction_error
+    >>> from skdeepcluster.nn import ClusteringAutoencoder, StudentTAssignment
+    >>> def reconstruct(module, batch):
+    ...     z, q = module(batch.x)
+    ...     return {"reconstruction": reconstruction_error(module.decode(z), batch.x).mean()}
+    >>> class AutoencoderKMeans(BaseDeepClusterer):
+    ...     def __init__(self, n_clusters=4, *, random_state=None):
+    ...         self.n_clusters = n_clusters
+    ...         self.random_state = random_state
+    ...
+    ...     @staticmethod
+    ...     def make_module(plan, encoder, decoder):
+    ...         assign = StudentTAssignment(plan.n_clusters, plan.n_components)
+    ...         return ClusteringAutoencoder(encoder, decoder, assign)
+    ...
+    ...     @staticmethod
+    ...     def make_phases(plan):
+    ...         step = Step("autoencoder", reconstruct, trains=("encoder", "decoder"))
+    ...         cluster = Phase("cluster", 0, (step,), plan.learning_rate, setup=start_clusters)
+    ...         return pretraining(plan), cluster
+    ...
+    ...     @staticmethod
+    ...     def sample_loss(plan, module, x, z, q):
+    ...         return reconstruction_error(module.decode(z), x)
+    >>> X, y = make_blobs(n_samples=200, centers=3, n_features=8, random_state=0)
+    >>> labels = AutoencoderKMeans(3, random_state=0).fit_predict(X)
+    >>> len(set(zip(labels.tolist(), y.tolist())))  # one cluster for each blob
+    3
     """
 
     parameter_constraints: ClassVar[dict[str, list[Any]]] = {

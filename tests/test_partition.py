@@ -318,6 +318,29 @@ def test_starts_that_err_apart_correct_each_other():
     assert adjusted_rand_score(y, hard_labels(together)) == 1.0
 
 
+def test_small_clusters_are_judged_by_the_embedding_too():
+    """Ten closed curves of 40 samples: their noisy samples alone prefer pieces of curves."""
+    rng = np.random.default_rng(2)
+    angle, y = np.linspace(0, 2 * np.pi, 40, endpoint=False), np.repeat(range(10), 40)
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+
+    def curve():
+        plane, _ = np.linalg.qr(rng.normal(size=(6, 2)))
+        return circle @ plane.T + 0.7 * rng.normal(size=6)
+
+    curves = np.vstack([curve() for _ in range(10)])
+    Z = (curves + 0.03 * rng.normal(size=curves.shape)).astype(np.float32)
+    run = run_on(Z, 10)
+    samples = neighbor_graph(curves + 0.3 * rng.normal(size=curves.shape), 5)
+    run.judge = np.arange(len(Z)), samples
+    pieces = KMeans(10, n_init=20, random_state=0).fit_predict(Z)
+    _, targets = start_partition(run, 10, "graph")
+    found = hard_labels(targets)
+    assert normalized_cut(samples, pieces, 10) < normalized_cut(samples, found, 10)
+    assert adjusted_rand_score(y, pieces) < 0.6
+    assert adjusted_rand_score(y, found) > 0.7
+
+
 def test_the_start_with_the_smallest_cut_goes_on(monkeypatch):
     cuts, labels = iter([3.0, 1.0, 2.0]), []
 

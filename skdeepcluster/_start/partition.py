@@ -23,7 +23,14 @@ from .._warnings import ignoring
 from ..dissimilarities import Dissimilarity
 from ..nn import StudentTAssignment
 from .judge import BESIDE_K_MEANS, MAX_ROWS, clearly_worse, normalized_cut
-from .neighbors import MANY_ROWS, TINY, directions, rows_as_features, smooth_on_graph
+from .neighbors import (
+    MANY_ROWS,
+    TINY,
+    directions,
+    neighbor_graph,
+    rows_as_features,
+    smooth_on_graph,
+)
 from .samples import by_nearest, spectral_partition
 
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
@@ -47,9 +54,9 @@ def start_partition(
         clustering of the samples. "samples" is the run's partition of the samples; if an earlier
         phase started from it, it is the same partition again. The others also take k-means on the
         directions of the smoothed embedding, and on the embeddings of the run's `others` and this
-        one side by side, and keep the partition with the smallest normalised cut of the judge.
-        Different starts make different errors: one embedding may separate clusters that another
-        joins.
+        one side by side, and keep the partition with the smallest normalised cut, summed over the
+        judge's graph and that of the embeddings. Different starts make different errors: one
+        embedding may separate clusters that another joins.
     Z : ndarray of shape (n_samples, m), default=None
         What is clustered. By default it is the embedding.
 
@@ -120,15 +127,23 @@ def _partition_of_samples(run: Run, n_clusters: int, init: str) -> np.ndarray:
 def _smallest_cut(
     run: Run, Z: np.ndarray, k_means: Callable[[np.ndarray], np.ndarray], n_clusters: int
 ) -> np.ndarray:
-    """The partition of the embeddings, by k-means, that cuts the judge's graph least."""
+    """The partition of the embeddings, by k-means, that cuts the least.
+
+    It is judged by two graphs, of the samples and of all embeddings. With less than 100 samples for
+    each cluster, the first alone often prefers clusters that are not smoothed: of 4 starts of DCCS
+    on COIL-20, 2 had an ACC of .70 and .75 by it, and .83 by both graphs. With 12 samples for each,
+    smoothing joins clusters, and both graphs see that.
+    """
     nodes, graph = cast(tuple[np.ndarray, sp.csr_array], run.judge)
     points = Z[nodes]
+    parts = [points, *(other[nodes] for other in run.others)]
+    beside = np.hstack([part / _rms(part) for part in parts])
     candidates = [points, _smooth_directions(points)]
     if run.others:
-        beside = [points, *(other[nodes] for other in run.others)]
-        candidates.append(_smooth_directions(np.hstack([part / _rms(part) for part in beside])))
+        candidates.append(_smooth_directions(beside))
     partitions = [k_means(features) for features in candidates]
-    cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
+    graphs = graph, neighbor_graph(beside, n_neighbors=10)
+    cuts = [sum(normalized_cut(g, labels, n_clusters) for g in graphs) for labels in partitions]
     return _everywhere(run, Z, partitions[int(np.argmin(cuts))], n_clusters)
 
 

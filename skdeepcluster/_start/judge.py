@@ -79,6 +79,15 @@ def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> 
     return float(n_clusters - kept.sum())
 
 
+def least_cut(
+    graph: sp.csr_array, partitions: list[np.ndarray], n_clusters: int, share: float = 1.0
+) -> np.ndarray:
+    """The partition with the least cut; but the first, if no cut is below this share of its cut."""
+    cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
+    best = int(np.argmin(cuts))
+    return partitions[best if cuts[best] < share * cuts[0] else 0]
+
+
 def clearly_worse(
     cut: float, other: float, plan: Plan, margins: Mapping[str, float] = _CLEARLY
 ) -> bool:

@@ -22,7 +22,7 @@ from .._engine.phases import Run
 from .._warnings import ignoring
 from ..dissimilarities import Dissimilarity
 from ..nn import StudentTAssignment
-from .judge import BESIDE_K_MEANS, MAX_ROWS, clearly_worse, normalized_cut
+from .judge import BESIDE_K_MEANS, MAX_ROWS, clearly_worse, least_cut, normalized_cut
 from .neighbors import (
     MANY_ROWS,
     TINY,
@@ -52,11 +52,12 @@ def start_partition(
     init : {"overclustered", "graph", "k-means", "spectral", "samples"}
         "k-means" is the best of 20 runs on the embedding, as in the paper. "spectral" is spectral
         clustering of the samples. "samples" is the run's partition of the samples; if an earlier
-        phase started from it, it is the same partition again. The others also take k-means on the
-        directions of the smoothed embedding, and on the embeddings of the run's `others` and this
-        one side by side, and keep the partition with the smallest normalised cut, summed over the
-        judge's graph and that of the embeddings. Different starts make different errors: one
-        embedding may separate clusters that another joins.
+        phase started from it, it is the same partition again. The others are k-means on the
+        embedding or on the directions of the smoothed embedding: the one with the smaller
+        normalised cut of the embedding's neighbour graph. If the run has `others`, it is that or
+        k-means on all embeddings side by side, smoothed: the one with the smaller cut of the judge.
+        Different starts make different errors: one embedding may separate clusters that another
+        joins.
     Z : ndarray of shape (n_samples, m), default=None
         What is clustered. By default it is the embedding.
 
@@ -127,24 +128,23 @@ def _partition_of_samples(run: Run, n_clusters: int, init: str) -> np.ndarray:
 def _smallest_cut(
     run: Run, Z: np.ndarray, k_means: Callable[[np.ndarray], np.ndarray], n_clusters: int
 ) -> np.ndarray:
-    """The partition of the embeddings, by k-means, that cuts the least.
+    """The partition of the embeddings, by k-means, that cuts the judge's graph least.
 
-    It is judged by two graphs, of the samples and of all embeddings. With less than 100 samples for
-    each cluster, the first alone often prefers clusters that are not smoothed: of 4 starts of DCCS
-    on COIL-20, 2 had an ACC of .70 and .75 by it, and .83 by both graphs. With 12 samples for each,
-    smoothing joins clusters, and both graphs see that.
+    Whether smoothing helps, the graph of the embedding itself decides. With less than 100 samples
+    for each cluster, the judge often preferred clusters that are not smoothed: of 4 starts of DCCS
+    on COIL-20, 2 had an ACC of .70 and .75 by it, and .83 smoothed. With 12 samples for each,
+    smoothing joins clusters, and the embedding shows that.
     """
     nodes, graph = cast(tuple[np.ndarray, sp.csr_array], run.judge)
     points = Z[nodes]
-    parts = [points, *(other[nodes] for other in run.others)]
-    beside = np.hstack([part / _rms(part) for part in parts])
-    candidates = [points, _smooth_directions(points)]
+    own = neighbor_graph(points, n_neighbors=10)
+    partitions = [k_means(points), k_means(_smooth_directions(points))]
+    partitions = [least_cut(own, partitions, n_clusters)]
     if run.others:
-        candidates.append(_smooth_directions(beside))
-    partitions = [k_means(features) for features in candidates]
-    graphs = graph, neighbor_graph(beside, n_neighbors=10)
-    cuts = [sum(normalized_cut(g, labels, n_clusters) for g in graphs) for labels in partitions]
-    return _everywhere(run, Z, partitions[int(np.argmin(cuts))], n_clusters)
+        beside = [points, *(other[nodes] for other in run.others)]
+        together = np.hstack([part / _rms(part) for part in beside])
+        partitions.append(k_means(_smooth_directions(together)))
+    return _everywhere(run, Z, least_cut(graph, partitions, n_clusters), n_clusters)
 
 
 def _do_no_harm(run: Run, Z: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
 from .._warnings import ignoring
-from .judge import normalized_cut
+from .judge import least_cut
 from .neighbors import TINY, directions, neighbor_graph, smooth_on_graph
 
 _K_MEANS_ROWS = 1_000  # for the k-means that training is compared with
@@ -82,7 +82,7 @@ def _of_embeddings(
     points = _decorrelated(features) if narrow else features
     views = [*(directions(smooth_on_graph(points, n)) for n in _SMOOTHING), features]
     partitions = [_k_means(view, view, n_clusters, seed) for view in views]
-    return _least_cut(graph, partitions, n_clusters, _BETTER if narrow else 1.0)
+    return least_cut(graph, partitions, n_clusters, _BETTER if narrow else 1.0)
 
 
 def _of_table(features: np.ndarray, graph: sp.csr_array, n_clusters: int, seed: int) -> np.ndarray:
@@ -92,8 +92,8 @@ def _of_table(features: np.ndarray, graph: sp.csr_array, n_clusters: int, seed: 
     coarse = _coarse_columns(features)
     if not coarse.any():
         mixture = _gaussian_mixture(features, n_clusters, seed)
-        return _least_cut(graph, [k_means, mixture, spectral], n_clusters, _BETTER)
-    best = _least_cut(graph, [k_means, spectral], n_clusters, _BETTER)
+        return least_cut(graph, [k_means, mixture, spectral], n_clusters, _BETTER)
+    best = least_cut(graph, [k_means, spectral], n_clusters, _BETTER)
     if best is spectral and not _stays(spectral, features, coarse, n_clusters, seed):
         return k_means
     return best
@@ -120,15 +120,6 @@ def _stays(
         if adjusted_rand_score(labels, spectral_partition(lighter, n_clusters, seed)) < least:
             return False
     return True
-
-
-def _least_cut(
-    graph: sp.csr_array, partitions: list[np.ndarray], n_clusters: int, share: float
-) -> np.ndarray:
-    """The partition with the least cut; but the first, if no cut is below this share of its cut."""
-    cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
-    best = int(np.argmin(cuts))
-    return partitions[best if cuts[best] < share * cuts[0] else 0]
 
 
 def _narrow(features: np.ndarray) -> bool:

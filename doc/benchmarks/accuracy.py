@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from records import done, keep, provenance, timed
+from records import done, keep, provenance, spread, timed
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -186,7 +186,7 @@ def table():
             cells = []
             for metric in ("acc", "nmi", "ari"):
                 values = [row[metric] for row in rows]
-                cells.append(f"{np.mean(values):.3f} +- {np.std(values):.3f}")
+                cells.append(spread(values))
             # None where the machine paused the run
             known = [row["seconds"] for row in rows if row["seconds"] is not None]
             seconds = f"{np.mean(known):.1f}" if known else "-"

@@ -46,7 +46,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from accuracy import load
-from records import OURS, done, keep, provenance
+from records import OURS, done, keep, provenance, spread
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import HDBSCAN, KMeans, SpectralClustering
 from sklearn.decomposition import TruncatedSVD
@@ -264,7 +264,7 @@ def table():
             continue
         accuracies = [row["acc"] for row in rows]
         print(
-            f"{len(rows):3}{np.mean(accuracies):7.3f} +- {np.std(accuracies):.3f}"
+            f"{len(rows):3}  {spread(accuracies)}"
             f"{min(accuracies):7.3f}{mean(rows, 'nmi'):7.3f}{mean(rows, 'ari'):7.3f}"
             f"{mean(rows, 'clusters'):9.1f}{mean(rows, 'noise'):7.3f}{mean(rows, 'seconds'):9.2f}"
             f"{mean(rows, 'processor_seconds'):9.2f}{mean(rows, 'megabytes'):6.0f}"

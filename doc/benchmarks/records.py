@@ -58,7 +58,9 @@ def timed(call, *arguments):
 
 
 def spread(values):
-    return f"{np.mean(values):.3f} +- {np.std(values):.3f}"
+    """Mean +- standard deviation; one value has no deviation."""
+    deviation = f"+- {np.std(values):.3f}" if len(values) > 1 else " " * len("+- 0.000")
+    return f"{np.mean(values):.3f} {deviation}"
 
 
 def print_accuracies(results, sets, estimators):

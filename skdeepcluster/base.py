@@ -215,7 +215,7 @@ class BaseDeepClusterer(
         previous = self._model.module if again else None
         phases = self.resumed_phases(plan, previous) if again else self.make_phases(plan)
         trainer = Fit(type(self), plan, rows, callbacks).train(phases, previous)
-        warn_collapse(trainer.history)
+        warn_collapse(trainer.history, phases)
         answer_shape = self._model.answer_shape if again else found or (X.shape[1],)
         model = FittedModel(trainer.run.module.eval(), plan, answer_shape)
         labels, history = _number_clusters(model, X, trainer.history)

@@ -796,7 +796,7 @@ def test_from_nothing_one_cluster_of_nearly_all_is_told_of():
             layer.weight[1], layer.bias[1] = -layer.weight[0], -layer.bias[0]
 
     model.set_params(callbacks=[At("on_epoch_end", split)])
-    with pytest.warns(ConvergenceWarning, match="one cluster holds 94% of the samples"):
+    with pytest.warns(ConvergenceWarning, match="one cluster holds 94% .* random weights"):
         model.fit(X)
     assert len(model.history_) == 2
 
@@ -804,7 +804,8 @@ def test_from_nothing_one_cluster_of_nearly_all_is_told_of():
 def test_a_collapse_ends_training_that_began_with_a_partition():
     model = dccs(max_epochs=3, callbacks=[At("on_epoch_end", joined)])
     model.set_params(pretrain_epochs=0)
-    with pytest.warns(ConvergenceWarning, match="Clusters collapsed in phase 'cluster', epoch 1"):
+    collapsed = "Clusters collapsed in phase 'cluster', epoch 1: .* Fit went back to the state"
+    with pytest.warns(ConvergenceWarning, match=collapsed):
         model.fit(digits()[0])
 
 

@@ -345,14 +345,17 @@ def _refuse_divergence(row: dict[str, Any], module: nn.Module) -> None:
         )
 
 
-def warn_collapse(history: list[dict[str, Any]]) -> None:
-    """Warn if a collapse of its clusters ended a training.
+def warn_collapse(history: list[dict[str, Any]], phases: Sequence[Phase]) -> None:
+    """Warn if its clusters collapsed in a training.
 
     Parameters
     ----------
     history : list of dict
         The rows of the training.
+    phases : sequence of Phase
+        What was trained. A collapse ends a guarded phase; in another, it remains.
     """
+    guarded = {phase.name for phase in phases if phase.guarded}
     for row in history:
         if not row.get("collapsed"):
             continue
@@ -360,10 +363,12 @@ def warn_collapse(history: list[dict[str, Any]]) -> None:
         what = f"{int((sizes == 0).sum())} of {len(sizes)} clusters are empty"
         if sizes.min() > 0:
             what = f"one cluster holds {sizes.max() / sizes.sum():.0%} of the samples"
+        now = "Fit went back to the state before that."
+        if row["phase"] not in guarded:
+            now = "It began with random weights, so there is no better state to go back to."
         warnings.warn(
-            f"Clusters collapsed in phase '{row['phase']}', epoch {row['epoch']}: {what}. Fit "
-            "went back to the state before that, unless init is None. Fewer clusters, a smaller "
-            "learning_rate or a longer pretraining may help.",
+            f"Clusters collapsed in phase '{row['phase']}', epoch {row['epoch']}: {what}. {now} "
+            "Fewer clusters, a smaller learning_rate or a longer pretraining may help.",
             ConvergenceWarning,
             stacklevel=5,
         )

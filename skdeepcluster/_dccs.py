@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
 from ._data.rows import INFERENCE_BATCH, Rows
-from ._engine.method import affine, starts_from_samples
+from ._engine.method import affine, short_pretraining, starts_from_samples
 from ._engine.model import FittedModel
 from ._engine.phases import unchanged
 from ._start.views import (
@@ -192,8 +192,9 @@ class DCCS(BaseDeepClusterer):
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of pretraining. "auto" is enough epochs for about 600 batches, with `init`
-        "samples" 300, for bags of words 1200. Then the encoder learns the start partition for a
-        quarter of this number of epochs, or for the full number if `init` is "samples".
+        "samples" 300, or 150 for embeddings, for bags of words 1200. Then the encoder learns the
+        start partition for a quarter of this number of epochs, or for the full number if `init` is
+        "samples".
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
@@ -510,7 +511,8 @@ class DCCS(BaseDeepClusterer):
         if given["init"] is None:
             pretraining = _START_UPDATES * turn
         elif few:
-            pretraining = _TEXT_PRETRAIN_UPDATES if words else _SHORT_PRETRAIN_UPDATES
+            short = short_pretraining(data, _SHORT_PRETRAIN_UPDATES)
+            pretraining = _TEXT_PRETRAIN_UPDATES if words else short
         return shared | {
             "augmentation": "crop" if images else "masking" if words else "swap",
             "n_components": shared["n_components"] if words else style_width,

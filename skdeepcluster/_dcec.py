@@ -100,8 +100,9 @@ class DCEC(BaseDeepClusterer):
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for augmented images
-        700 (unless `init` is "k-means"), with `init` "samples" 600. With "samples", the same number
-        of epochs follows, in which the network learns the start partition.
+        700 (unless `init` is "k-means"), with `init` "samples" 600, or 300 for embeddings. With
+        "samples", the same number of epochs follows, in which the network learns the start
+        partition.
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is

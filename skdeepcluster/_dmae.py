@@ -176,8 +176,9 @@ class DMAE(BaseDeepClusterer):
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for augmented images
-        700 (unless `init` is "k-means"), with `init` "samples" 600. With "samples", the same number
-        of epochs follows, in which the network learns the start partition.
+        700 (unless `init` is "k-means"), with `init` "samples" 600, or 300 for embeddings. With
+        "samples", the same number of epochs follows, in which the network learns the start
+        partition.
 
     pretrain_target : transformer, default=None
         Pretraining trains the encoder to reproduce the features of this transformer, not to

@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 
 from ._data.rows import INFERENCE_BATCH, Rows
 from ._engine.device import seeded_layers
-from ._engine.method import starts_from_samples
+from ._engine.method import short_pretraining, starts_from_samples
 from ._start.neighbors import nearest_neighbors
 from ._start.views import (
     STARTS,
@@ -188,7 +188,7 @@ class DualAESpectral(BaseDeepClusterer):
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of pretraining. "auto" is enough epochs for about 700 batches, with `init`
-        "samples" 300, for bags of words 1200.
+        "samples" 300, or 150 for embeddings, for bags of words 1200.
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
@@ -470,15 +470,16 @@ class DualAESpectral(BaseDeepClusterer):
     def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
         images = data.kind == "images"
         epochs = partial(data.epochs, batch_size=int(given["batch_size"]), shortest=3)
-        few = starts_from_samples(data, given)
         words = data.kind == "bag of words"
         pretraining = _TEXT_PRETRAIN_UPDATES if words else _PRETRAIN_UPDATES
+        if starts_from_samples(data, given):
+            pretraining = short_pretraining(data, _SHORT_PRETRAIN_UPDATES)
         return super().defaults(data, given) | {
             "augmentation": "crop" if images else "masking" if words else None,
             "n_components": max(10, int(given["n_clusters"])),
             "architecture": "conv" if images else "mlp",
             "init": STARTS.get(data.kind, "spectral"),
-            "pretrain_epochs": epochs(_SHORT_PRETRAIN_UPDATES if few else pretraining),
+            "pretrain_epochs": epochs(pretraining),
             "max_epochs": epochs(_CLUSTER_UPDATES),
         }
 

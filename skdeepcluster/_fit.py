@@ -68,12 +68,12 @@ class Fit:
         self.processes = self._join_processes()
 
     def train(self, phases: Sequence[Phase], previous: nn.Module | None) -> Trainer:
-        """Make `n_init` starts, then train the best of them through the last phase.
+        """Make `n_init` starts, then train the best of them through the last phases.
 
         Parameters
         ----------
         phases : sequence of Phase
-            All but the last are run by each start.
+            Each start runs those before the first that is run `once`, or before the last.
         previous : torch.nn.Module or None
             The module of the last fit, to start from it instead of new weights.
 
@@ -82,14 +82,16 @@ class Fit:
         Trainer
             The finished training.
         """
-        *start, last = phases
+        shared = next((i for i, phase in enumerate(phases) if phase.once), len(phases) - 1)
+        start, rest = phases[:shared], phases[shared:]
+        last = rest[-1]
         n_init = self.plan.n_init if start and previous is None else 1
         seed, *seeds = self._draw_seeds(1 + n_init)
         kept = self._checkpoint(seed, previous)
         if "last" in kept.states:
             seeds = seeds[:1]  # the best start has been chosen
         self._look_at_samples(seed)
-        progress = self._progress(n_init * sum(p.epochs for p in start) + last.epochs)
+        progress = self._progress(n_init * _epochs(start) + _epochs(rest))
         trainer: Trainer | None = None
         started: list[Trainer] = []
         try:
@@ -101,9 +103,9 @@ class Fit:
                 started.append(trainer)
             progress.part = ""
             with self._foreign_code(seed):
-                trainer = self._best_start(started, last, seed)
+                trainer = self._best_start(started, rest[0], seed)
                 kept.states, trainer.name = {}, "last"
-                trainer.train([last], seed)
+                trainer.train(rest, seed)
             kept.remove()
             self._take_back(trainer)
         except (InterruptedTraining, KeyboardInterrupt):
@@ -193,7 +195,7 @@ class Fit:
 
     # ---------------------------------------------------------------- the starts
 
-    def _train_start(self, trainer: Trainer, phases: list[Phase], seed: int) -> None:
+    def _train_start(self, trainer: Trainer, phases: Sequence[Phase], seed: int) -> None:
         """Run the phases before the last; `memory` may hold the result of the first of them."""
         pretraining = [phase for phase in phases if phase.cached]
         memory = check_memory(self._memory_folder())
@@ -208,29 +210,29 @@ class Fit:
         memory = self.plan.memory
         return os.fspath(memory) if isinstance(memory, os.PathLike) else memory
 
-    def _best_start(self, started: list[Trainer], last: Phase, seed: int) -> Trainer:
+    def _best_start(self, started: list[Trainer], following: Phase, seed: int) -> Trainer:
         """The start whose clusters cut the neighbour graph of the samples the least.
 
-        It gets the embeddings of the others, which make other errors. Without that graph, or if the
-        clusters are decided already, it is the start with the smallest loss.
+        It gets the embeddings of the others, which make other errors. Without that graph, it is the
+        start with the smallest loss if its clusters are decided already, else the first.
         """
         best = started[0]
         if len(started) > 1 and self.judge is not None:
-            best = min(started, key=lambda trainer: self._cut(trainer.run, last, seed))
+            best = min(started, key=lambda trainer: self._cut(trainer.run, following, seed))
         elif len(started) > 1 and self.method.start_decides:
             best = min(started, key=_last_loss)
         best.run.others = [trainer.run.embed() for trainer in started if trainer is not best]
         return best
 
-    def _cut(self, run: Run, last: Phase, seed: int) -> float:
+    def _cut(self, run: Run, following: Phase, seed: int) -> float:
         """Normalised cut of the judge's graph by the clusters that a run would start from."""
         nodes, graph = cast(tuple[np.ndarray, csr_array], run.judge)
         generator = torch.Generator(run.rows.device).manual_seed(seed)
         run = dataclasses.replace(
             run, module=copy.deepcopy(run.module), generator=generator, targets={}
         )
-        if last.setup is not None:
-            last.setup(run)
+        if following.setup is not None:
+            following.setup(run)
         return normalized_cut(graph, _labels(run)[nodes], self.plan.n_clusters)
 
     # ---------------------------------------------------------------- after the training
@@ -332,6 +334,10 @@ def autoencoder(
     """Encoder and decoder of a plan, with new weights."""
     width = method.encoder_width(plan)
     return build_autoencoder(plan, rows, width, seed, builders=method.architectures(plan))
+
+
+def _epochs(phases: Sequence[Phase]) -> int:
+    return sum(phase.epochs for phase in phases)
 
 
 def _labels(run: Run) -> np.ndarray:

@@ -22,7 +22,7 @@ from sklearn.kernel_approximation import RBFSampler
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdeepcluster import DCCS, DCEC, DMAE
+from skdeepcluster import DCCS, DCEC, DMAE, _dmae
 from skdeepcluster._engine import checkpoint as checkpoints
 
 X = digits()[0]
@@ -193,6 +193,16 @@ def test_a_fit_that_is_killed_again_and_again_ends_as_the_undisturbed_one(
     assert begun + rest == phases
     assert_same(whole, again)
     assert files(model) == []
+
+
+@every_epoch
+def test_a_fit_that_is_killed_between_the_choice_of_a_start_and_the_last_phase(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(_dmae, "_IMAGES_TO_SHARPEN", 20)
+    test_a_fit_that_is_killed_again_and_again_ends_as_the_undisturbed_one(
+        DMAE, {"init": "graph"}, tmp_path
+    )
 
 
 def merge_centers(net):

@@ -16,7 +16,7 @@ from _instances import RETURNS_MEMORY, BatchNormPair, digits, plan_of, small
 from scipy.special import logsumexp, softmax
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.datasets import make_blobs, make_circles, make_moons
+from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -29,6 +29,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skdeepcluster import DMAE
+from skdeepcluster._start import pretraining
 from skdeepcluster.datasets import make_painwheel, make_simplex, make_toroidal
 from skdeepcluster.metrics import clustering_accuracy
 
@@ -393,6 +394,27 @@ def test_many_images_are_sharpened_before_the_mixture(n_images, parameters, shar
     assert ("sharpen" in names) is sharpens
     assert names[-1] == "cluster"
     assert plan.max_epochs == plan.data.epochs(updates, plan.batch_size)
+
+
+def test_only_the_best_start_is_sharpened(monkeypatch):
+    """From the partition of all starts, which have no part in what follows."""
+    phases, others = [], []
+
+    class Look(Callback):
+        def on_train_begin(self, net, **kwargs):
+            phases.append(net.phase.name)
+
+    def clusters(run):
+        others.append(len(run.others))
+        return start_clusters(run)
+
+    start_clusters = pretraining.start_clusters
+    monkeypatch.setattr(pretraining, "start_clusters", clusters)
+    X, _ = load_digits(n_class=2, return_X_y=True)
+    model = small(DMAE, n_clusters=2, image_shape=(8, 8), n_init=2, init="graph", random_state=0)
+    model.set_params(callbacks=[Look()]).fit(X)
+    assert phases == ["pretrain", "pretrain", "sharpen", "cluster"]
+    assert others == [0, 0, 1]  # twice to choose a start, then from both
 
 
 def test_ae_and_dmm_leaves_the_network_as_pretraining_left_it():

@@ -220,3 +220,12 @@ def test_samples_are_partitioned_only_where_the_start_is_compared(monkeypatch, i
     X, _ = make_blobs(60, centers=3, random_state=0)
     DMAE(3, architecture=None, init=init, max_epochs=1, random_state=0).fit(X)
     assert len(calls) == (init == "samples")
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_embeddings_are_pretrained_half_as_long_as_tables(estimator):
+    def epochs(kind):
+        data, model = Data(kind, 2560, 64, None), estimator(4)
+        return model.defaults(data, model._given())["pretrain_epochs"]
+
+    assert epochs("embeddings") == pytest.approx(epochs("table") / 2, abs=1)

@@ -260,6 +260,9 @@ class Phase:
         Whether the estimator's ``memory`` may hold the result of this phase and those before it.
     augment : callable, optional
         ``(x, generator) -> x``, used instead of the estimator's augmentation.
+    once : bool
+        Whether only the best of several starts runs this phase and those after it. The last phase
+        is always run once.
     """
 
     name: str
@@ -275,6 +278,7 @@ class Phase:
     guarded: bool = True
     cached: bool = False
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    once: bool = False
 
     def updates(self, n_samples: int, batch_size: int) -> int:
         """Batches in one epoch; a last batch of one row is never taken."""

@@ -1,5 +1,6 @@
 """Phases before a paper's own phase: the autoencoder, and a round with more clusters."""
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -127,7 +128,9 @@ def sharpening_round(plan: Plan) -> Phase:
     """A round of DCEC with the clusters of the start, before the start partition is taken again.
 
     It moves apart the clusters of images that only their views told apart. On the MNIST test set,
-    the normalised cut of the start partition fell from 1.03 to .87.
+    the normalised cut of the start partition fell from 1.03 to .87. It is run once, from the
+    partition of all starts: run by each start alone, it sharpened their errors, too, and one of
+    five seeds on USPS joined two digits (ACC .89, now .98).
 
     Parameters
     ----------
@@ -139,7 +142,8 @@ def sharpening_round(plan: Plan) -> Phase:
     Phase
         The assignment layer of the module is replaced.
     """
-    return _self_training(plan, "sharpen", start_clusters)
+    sharpen = _self_training(plan, "sharpen", _clusters_of_all_starts)
+    return dataclasses.replace(sharpen, once=True)
 
 
 def _self_training(
@@ -184,6 +188,12 @@ def imitation(plan: Plan) -> Phase:
 def _twice_the_clusters(run: Run) -> dict[str, Tensor]:
     twice = min(2 * run.plan.n_clusters, len(run.rows))
     run.module.assign, targets = start_partition(run, twice, "graph")
+    return targets
+
+
+def _clusters_of_all_starts(run: Run) -> dict[str, Tensor]:
+    targets = start_clusters(run)
+    run.others = []  # they have no part in what follows
     return targets
 
 

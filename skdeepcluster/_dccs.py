@@ -191,10 +191,9 @@ class DCCS(BaseDeepClusterer):
         trains for `pretrain_epochs`.
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 600 batches, with `init`
-        "samples" 300, or 150 for embeddings, for bags of words 1200. Then the encoder learns the
-        start partition for a quarter of this number of epochs, or for the full number if `init` is
-        "samples".
+        Epochs of pretraining. "auto" is enough for about 600 batches, with `init` "samples" 300
+        (embeddings 150), for bags of words 1200. Then the encoder learns the start partition for
+        a quarter of this number of epochs, or for the full number if `init` is "samples".
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
@@ -274,7 +273,7 @@ class DCCS(BaseDeepClusterer):
         "taken_back" if fit undid the last phase. ``pandas.DataFrame(history_)`` is a table.
         "wasserstein" (the critic's estimate of the distance from the prior) and
         "wasserstein_change" are there if the labels were checked. Divided by `balance_weight`,
-        "confidence" is the mean entropy of a category, in nats.
+        "uncertainty" is the mean entropy of a category, in nats.
 
     n_iter_ : int
         Number of rows of ``history_``, which counts the epochs of all phases.
@@ -297,10 +296,10 @@ class DCCS(BaseDeepClusterer):
 
     Notes
     -----
-    ``DCCS(n_clusters, **DCCS.PAPER)`` is the paper's method for gray images of 28 x 28 pixels
-    scaled to [-1, 1], with the authors' 3000 epochs; set ``max_epochs`` to fit the time that you
-    have. The paper's beta_MI is `information_weight` (5 for a decoder), beta_Adv is
-    `adversarial_weight`, beta_Aug is `augmentation_weight` and lambda is `gradient_penalty`. The
+    ``DCCS(n_clusters, **DCCS.PAPER)`` is the paper's method for MNIST: gray images of 28 x 28
+    pixels scaled to [-1, 1], not mirrored, with the authors' 3000 epochs; set ``max_epochs`` to fit
+    the time that you have. The paper's beta_MI is `information_weight` (5 for a decoder), beta_Adv
+    is `adversarial_weight`, beta_Aug is `augmentation_weight` and lambda is `gradient_penalty`. The
     rows of its table 5: without MI is ``mutual_information=None``, without Aug is
     ``augmentation_weight=0``. As in the authors' code, the mutual information is averaged over both
     kinds of pairs, which is half of equation 6, and a false pair takes its embedding from the next
@@ -308,8 +307,8 @@ class DCCS(BaseDeepClusterer):
 
     These parts differ from the paper because they gave better results in the time that a laptop
     allows: the pretraining, the partition that the categories start from, styles that are
-    directions with the most likely length under the prior, affine views in the clustering phase
-    (all four with `init`), and the balance term.
+    directions with the most likely length under the prior, affine views in the clustering phase,
+    and the balance term. ``init=None`` removes the first four of them.
 
     ``transform`` returns category and style in one array. With ``Z = transform(X)`` the category is
     ``Z[:, :n_clusters]``, equal to predict_proba if no cluster is empty; the other columns are the
@@ -319,8 +318,8 @@ class DCCS(BaseDeepClusterer):
 
     ``score`` is minus the critic's estimate of the Wasserstein distance from the prior, minus the
     weighted entropy of the category. It leaves out mutual information and views, which need other
-    samples. The critic of another fit has another scale: to choose parameters, give GridSearchCV a
-    ``scoring``.
+    samples. Do not compare the scores of two fits, because each has its own critic: to choose
+    parameters, give GridSearchCV a ``scoring``.
 
     The paper's prior of equally likely categories makes clusters of similar size; by default the
     prior has the sizes of the start partition. In the clustering phase Adam has the betas (0.5,
@@ -769,7 +768,7 @@ def _represent(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
     if plan.balance_weight:
         balance = kl_divergence(q.mean(dim=0, keepdim=True), module.prior).squeeze(0)
         losses["balance"] = plan.balance_weight * balance
-        losses["confidence"] = plan.balance_weight * entropy(q).mean()
+        losses["uncertainty"] = plan.balance_weight * entropy(q).mean()
     losses["reconstruction"] = _reconstruct(plan, module, z, batch.x)
     return losses
 

@@ -95,14 +95,14 @@ class DCEC(BaseDeepClusterer):
         sheets; "k-means" is the start of the paper.
 
     n_init : "auto" or int, default="auto"
-        Number of starts from new random weights, at least 1. The best one, chosen without labels,
-        is trained to the end. "auto" is 2, but 1 if `init` is "samples".
+        Number of starts from new random weights, at least 1. The best one, chosen without labels
+        (the first for bags of words), is trained to the end. "auto" is 2, but 1 if `init` is
+        "samples".
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for augmented images
-        700 (unless `init` is "k-means"), with `init` "samples" 600, or 300 for embeddings. With
-        "samples", the same number of epochs follows, in which the network learns the start
-        partition.
+        Epochs of pretraining. "auto" is enough for about 2400 batches, for augmented images 700
+        (unless `init` is "k-means"), with `init` "samples" 600 (embeddings 300). With "samples",
+        as many epochs follow, in which the network learns the start partition.
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is

@@ -62,7 +62,11 @@ _MIXTURE_RATE = 10.0
 _SHRINKAGE = 1.0
 _RECONSTRUCTIONS = ("prototype_weight", "reconstruction_weight")
 # the others measure angles, shares or signs: subtracting a mean would change these
-_TRANSLATION_INVARIANT = {"euclidean", "sqeuclidean", "manhattan", "minkowski"} | {
+_TRANSLATION_INVARIANT = {
+    "euclidean",
+    "sqeuclidean",
+    "manhattan",
+    "minkowski",
     "chebyshev",
     "mahalanobis",
     "toroidal",
@@ -170,15 +174,14 @@ class DMAE(BaseDeepClusterer):
         `dissimilarity` is "mahalanobis", "euclidean" or "sqeuclidean", else "seeded".
 
     n_init : "auto" or int, default="auto"
-        Number of starts from new random weights, at least 1. The best one, chosen without labels,
-        is trained to the end. "auto" is 2, but 1 if `init` is "samples". Without a network there is
-        one start.
+        Number of starts from new random weights, at least 1. The best one, chosen without labels
+        (the first for bags of words), is trained to the end. "auto" is 2, but 1 if `init` is
+        "samples". Without a network there is one start.
 
     pretrain_epochs : "auto" or int, default="auto"
-        Epochs of pretraining. "auto" is enough epochs for about 2400 batches, for augmented images
-        700 (unless `init` is "k-means"), with `init` "samples" 600, or 300 for embeddings. With
-        "samples", the same number of epochs follows, in which the network learns the start
-        partition.
+        Epochs of pretraining. "auto" is enough for about 2400 batches, for augmented images 700
+        (unless `init` is "k-means"), with `init` "samples" 600 (embeddings 300). With "samples",
+        as many epochs follow, in which the network learns the start partition.
 
     pretrain_target : transformer, default=None
         Pretraining trains the encoder to reproduce the features of this transformer, not to
@@ -189,8 +192,8 @@ class DMAE(BaseDeepClusterer):
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
-        enough epochs for about 600 batches, with `init` "samples" 300, for augmented images
-        without the first round of the Notes 1800.
+        enough epochs for about 600 batches, with `init` "samples" 300. For augmented images it is
+        1800, unless the round of self-training that the Notes describe comes first.
 
     batch_size : int, default=256
         Number of samples in a batch, at least 2.

@@ -302,8 +302,8 @@ class DualAESpectral(BaseDeepClusterer):
     latents, and the balance term. The variance of a latent is computed from its mean, so that any
     encoder works. Affinities of a sample sum to one, and the spectral loss (equation 15) is
     averaged over samples, as in the authors' code, and not over pairs. With
-    ``mutual_information="views"``, bags of words are only reconstructed, and the clustering phase
-    trains the head alone for them and for samples whose views are neighbours.
+    ``mutual_information="views"``, bags of words are only reconstructed. The clustering phase then
+    trains only the head, for bags of words and for samples whose views are their neighbours.
 
     ``score`` is minus the squared distance to the nearest center in the spectral embedding, minus
     the weighted reconstruction error. The spectral loss and the mutual information are not in it,

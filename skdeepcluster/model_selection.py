@@ -43,7 +43,8 @@ class NClustersSuggestion:
         In [0, 1], in descending order. At the candidate k: how deep the valley is that separates
         the k-th dense region from the others. 1 means an empty valley, 0 means no valley.
     scores : ndarray of shape (n_candidates,)
-        In [0, 1]: how much shallower the next valley is. The sum over all numbers is at most 1.
+        In [0, 1]: the separation at the candidate k minus that at k + 1. The scores of all
+        candidates add up to at most 1.
     """
 
     n_clusters: int

@@ -201,7 +201,7 @@ def test_the_encoder_s_loss_is_equation_12(mutual_information):
         "adversarial": -0.7 * scores_and_slopes(module.critic, z)[0].mean(),
         "augmentation": 1.3 * (q * np.log(q / other)).sum(axis=1).mean(),
         "balance": 1.7 * (q.mean(axis=0) * np.log(q.mean(axis=0) / prior)).sum(),
-        "confidence": -1.7 * (q * np.log(q)).sum(axis=1).mean(),
+        "uncertainty": -1.7 * (q * np.log(q)).sum(axis=1).mean(),
         "reconstruction": error * (0.3 if mutual_information == "decoder" else 1.0),
     }
     if by_pairs:
@@ -239,7 +239,7 @@ def test_a_decoder_of_no_weight_still_learns():
         ("information", {"encoder", "discriminator"}),
         ("augmentation", {"encoder"}),
         ("balance", {"encoder"}),
-        ("confidence", {"encoder"}),
+        ("uncertainty", {"encoder"}),
     ],
 )
 def test_what_each_term_has_gradients_of(term, parts):
@@ -458,7 +458,7 @@ def columns(model, phase="cluster"):
         ),
         (PURE | {"adversarial_weight": 0.0}, {"information", "augmentation"}),
         ({"information_weight": 0.0, "adversarial_weight": 0.0}, {"augmentation", "balance",
-                                                                  "confidence"}),
+                                                                  "uncertainty"}),
     ],
 )  # fmt: skip
 def test_every_term_can_be_switched_off(parameters, losses):
@@ -1180,7 +1180,7 @@ def test_history():
     assert math.isfinite(changes[0])
     assert rows[-1]["cluster_sizes"] == tuple(np.bincount(model.labels_, minlength=4))
     # even at most: the entropy of a category
-    assert all(0 <= row["confidence"] <= math.log(4) for row in rows)
+    assert all(0 <= row["uncertainty"] <= math.log(4) for row in rows)
 
 
 # ---------------------------------------------------------------- the stop rule

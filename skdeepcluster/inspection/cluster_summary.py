@@ -61,9 +61,9 @@ class ClusterSummaryDisplay:
     -----
     ``pandas.DataFrame(display.table)`` and ``polars.DataFrame(display.table)`` make frames of the
     tables. The difference divides by the standard deviation in the whole table, not within the
-    clusters, so that it is finite for a category that all samples of a cluster share. Within a
-    cluster, columns without missing values have the same order as by their correlation with
-    membership in the cluster.
+    clusters, so that it is finite for a category that all samples of a cluster share. For one
+    cluster, sorting the columns by this difference gives the same order as sorting them by their
+    correlation with "is in the cluster", if no values are missing.
 
     Examples
     --------

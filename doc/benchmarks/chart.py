@@ -23,7 +23,7 @@ SETS = {  # title and recommended estimator
     "optdigits": ("optdigits, 8 x 8", "DCCS"),
     "usps": ("USPS digits, 16 x 16", "DCCS"),
     "mnist_test": ("MNIST test set, 28 x 28", "DCCS"),
-    "coil20_32": ("COIL-20 objects, 32 x 32", "DMAE"),
+    "coil20_32": ("COIL-20 objects, 32 x 32", "DCCS"),
     "cifar10_efflite0": ("CIFAR-10 photos, features", "DCCS"),
     "20newsgroups": ("20newsgroups, tf-idf", "DCEC"),
     "r8": ("R8 news, tf-idf", "DCEC"),

@@ -709,7 +709,7 @@ def test_grid_search_in_processes_equals_serial(model):
 @each_class
 def test_n_init_takes_the_auto_of_k_means(estimator):
     assert estimator().n_init == KMeans().n_init == "auto"
-    entry = re.search(r"n_init : .*?\n\n", estimator.__doc__, re.S)[0]
+    entry = " ".join(re.search(r"n_init : .*?\n\n", estimator.__doc__, re.S)[0].split())
     usual, of_samples = re.search(
         r'"auto" is (\d)(?:, but (\d) if `init` is "samples")?', entry
     ).groups()

@@ -509,9 +509,10 @@ class DCCS(BaseDeepClusterer):
         pretraining = _PRETRAIN_UPDATES
         if given["init"] is None:
             pretraining = _START_UPDATES * turn
+        elif words:
+            pretraining = _TEXT_PRETRAIN_UPDATES
         elif few:
-            short = short_pretraining(data, _SHORT_PRETRAIN_UPDATES)
-            pretraining = _TEXT_PRETRAIN_UPDATES if words else short
+            pretraining = short_pretraining(data, _SHORT_PRETRAIN_UPDATES)
         return shared | {
             "augmentation": "crop" if images else "masking" if words else "swap",
             "n_components": shared["n_components"] if words else style_width,

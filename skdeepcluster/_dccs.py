@@ -18,7 +18,7 @@ from torch.nn.functional import normalize, one_hot
 from ._data.rows import INFERENCE_BATCH, Rows
 from ._engine.method import affine, short_pretraining, starts_from_samples
 from ._engine.model import FittedModel
-from ._engine.phases import unchanged
+from ._engine.phases import evaluating, unchanged
 from ._start.views import (
     STARTS,
     cluster_shares,
@@ -680,13 +680,11 @@ def _pretrained(run: Run) -> Tensor:
         return styles
     # the judge chooses the partition of its nodes; other rows only take the nearest center
     nodes = np.arange(len(rows)) if run.judge is None else run.judge[0]
-    training = module.training
-    module.eval()
-    for part in np.array_split(nodes, math.ceil(len(nodes) / INFERENCE_BATCH)):
-        x = rows.take(part)
-        views = [module.embed(run.augment(x, run.generator)) for _ in range(_START_VIEWS)]
-        styles[part] = (styles[part] + torch.stack(views).mean(dim=0)[:, first:]) / 2
-    module.train(training)
+    with evaluating(module):
+        for part in np.array_split(nodes, math.ceil(len(nodes) / INFERENCE_BATCH)):
+            x = rows.take(part)
+            views = [module.embed(run.augment(x, run.generator)) for _ in range(_START_VIEWS)]
+            styles[part] = (styles[part] + torch.stack(views).mean(dim=0)[:, first:]) / 2
     return styles
 
 
@@ -881,14 +879,12 @@ def _adversarial_step(
     module: CategoryStyleNetwork, x: Tensor, reach: Tensor, generator: torch.Generator
 ) -> Tensor:
     """The step of given lengths that changes the category most (Hu et al. 2017, section 3.3)."""
-    training = module.encoder.training
-    module.encoder.eval()  # this pass must not use or change the statistics of the batch
     drawn = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     direction = normalize(drawn.flatten(1), dim=1).view_as(x).requires_grad_()
-    with torch.no_grad():
-        logits = module.encode(x)[1]
-    other = module.encode(x + _PROBE * direction)[1]
+    with evaluating(module.encoder):  # this pass must not change the statistics of the batch
+        with torch.no_grad():
+            logits = module.encode(x)[1]
+        other = module.encode(x + _PROBE * direction)[1]
     (slope,) = torch.autograd.grad(softmax_divergence(logits, other).sum(), direction)
-    module.encoder.train(training)
     step = reach.unsqueeze(1) * normalize(slope.flatten(1), dim=1)
     return step.view_as(x)

@@ -18,6 +18,7 @@ from torch.nn.functional import one_hot
 from ._data.rows import INFERENCE_BATCH, Rows
 from ._engine.device import seeded_layers
 from ._engine.method import short_pretraining, starts_from_samples
+from ._engine.phases import evaluating
 from ._start.neighbors import nearest_neighbors
 from ._start.views import (
     STARTS,
@@ -821,13 +822,10 @@ def _augments(plan: Plan) -> bool:
 @torch.no_grad()
 def _latents(run: Run) -> Tensor:
     """Latents of all samples, of shape (n_samples, n_components)."""
-    training = run.module.training
-    run.module.eval()
-    batches = ((where, run.module.latent(x)) for where, x in run.rows.padded_batches())
-    parts = ((where, z[: where.stop - where.start]) for where, z in batches)
-    latents = gather(parts, run.rows)
-    run.module.train(training)
-    return latents
+    with evaluating(run.module):
+        batches = ((where, run.module.latent(x)) for where, x in run.rows.padded_batches())
+        parts = ((where, z[: where.stop - where.start]) for where, z in batches)
+        return gather(parts, run.rows)
 
 
 def _fixed_latents(module: DualAutoencoder, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, _fit
 from skdeepcluster._data.kind import data_kind
 from skdeepcluster._engine.plan import Data
-from skdeepcluster._start.neighbors import neighbor_graph
+from skdeepcluster._start.neighbors import nearest_graph, symmetric
 from skdeepcluster._start.samples import by_nearest, sample_partition
 
 ESTIMATORS = [DCEC, DMAE, DualAESpectral, DCCS]
@@ -102,7 +102,7 @@ def test_kinds_are_in_the_settings():
 
 def best_of(X, n_clusters, kind="table"):
     X = np.asarray(X, dtype=np.float32)
-    return sample_partition(X, neighbor_graph(X, 5), n_clusters, kind, 0)
+    return sample_partition(X, symmetric(nearest_graph(X, 5)), n_clusters, kind, 0)
 
 
 def test_rings_are_found_by_spectral_clustering():

@@ -22,7 +22,13 @@ from skdeepcluster._data.scaling import Scaler
 from skdeepcluster._engine.phases import Run
 from skdeepcluster._start import judge, neighbors, partition, samples
 from skdeepcluster._start.judge import input_graph, normalized_cut
-from skdeepcluster._start.neighbors import neighbor_graph, rows_as_features, smooth_on_graph
+from skdeepcluster._start.neighbors import (
+    directions,
+    nearest_graph,
+    rows_as_features,
+    smooth_on_graph,
+    symmetric,
+)
 from skdeepcluster._start.partition import (
     _agreed_partition,
     seed_centers,
@@ -70,9 +76,9 @@ def test_normalized_cut_by_hand(labels, expected):
 
 def test_neighbor_graph_is_symmetric_and_joins_neighbours():
     X = np.array([[0.0], [1.0], [3.0], [3.5]])
-    graph = neighbor_graph(X, n_neighbors=1).toarray()
+    graph = symmetric(nearest_graph(X, n_neighbors=1)).toarray()
     np.testing.assert_array_equal(graph, [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]])
-    assert (neighbor_graph(X, n_neighbors=99).toarray() == 1 - np.eye(4)).all()
+    assert (symmetric(nearest_graph(X, n_neighbors=99)).toarray() == 1 - np.eye(4)).all()
 
 
 def test_smoothing_is_the_lazy_random_walk():
@@ -83,7 +89,9 @@ def test_smoothing_is_the_lazy_random_walk():
     np.put_along_axis(walk, np.argsort(distances, axis=1)[:, :10], 0.1, axis=1)
     lazy = 0.5 * (np.eye(30) + walk)
     expected = np.linalg.matrix_power(lazy, 7) @ Z
-    np.testing.assert_allclose(smooth_on_graph(Z, n_steps=7), expected, rtol=1e-10)
+    np.testing.assert_allclose(
+        smooth_on_graph(Z, nearest_graph(Z), n_steps=7), expected, rtol=1e-10
+    )
 
 
 def test_input_graph_draws_a_bounded_number_of_rows(monkeypatch):
@@ -331,7 +339,7 @@ def test_small_clusters_are_judged_by_the_embedding_too():
     curves = np.vstack([curve() for _ in range(10)])
     Z = (curves + 0.03 * rng.normal(size=curves.shape)).astype(np.float32)
     run = run_on(Z, 10)
-    samples = neighbor_graph(curves + 0.3 * rng.normal(size=curves.shape), 5)
+    samples = symmetric(nearest_graph(curves + 0.3 * rng.normal(size=curves.shape), 5))
     run.judge = np.arange(len(Z)), samples
     pieces = KMeans(10, n_init=20, random_state=0).fit_predict(Z)
     _, targets = start_partition(run, 10, "graph")
@@ -339,6 +347,21 @@ def test_small_clusters_are_judged_by_the_embedding_too():
     assert normalized_cut(samples, pieces, 10) < normalized_cut(samples, found, 10)
     assert adjusted_rand_score(y, pieces) < 0.6
     assert adjusted_rand_score(y, found) > 0.7
+
+
+@pytest.mark.parametrize("right", range(3))
+def test_the_graph_of_an_embedding_decides_how_much_it_is_smoothed(right):
+    points, y = make_blobs(60, centers=3, random_state=0)
+    near, seen = nearest_graph(points), []
+
+    def k_means(features):
+        seen.append(features)
+        return y if len(seen) == 1 + right else np.arange(60) % 3
+
+    np.testing.assert_array_equal(partition._smoothed_partition(points, k_means, 3), y)
+    expected = [directions(smooth_on_graph(points, near, n_steps)) for n_steps in (20, 60)]
+    for features, clustered in zip([points, *expected], seen, strict=True):
+        np.testing.assert_allclose(clustered, features)
 
 
 def test_the_start_with_the_smallest_cut_goes_on(monkeypatch):
@@ -458,7 +481,7 @@ def test_a_column_of_few_values_that_says_nothing_does_not_decide(values):
             "counts": rng.poisson(0.7, 400),
         }
         X = StandardScaler().fit_transform(np.column_stack([X, drawn[values]]))
-        labels = sample_partition(X, neighbor_graph(X, n_neighbors=5), 4, "table", seed)
+        labels = sample_partition(X, symmetric(nearest_graph(X, n_neighbors=5)), 4, "table", seed)
         found.append(adjusted_rand_score(y, labels))
         usual.append(adjusted_rand_score(y, KMeans(4, n_init=20, random_state=0).fit_predict(X)))
     lost = np.subtract(usual, found)
@@ -470,7 +493,7 @@ def test_spectral_clusters_of_a_table_with_categories_are_used():
     X, y = make_moons(300, noise=0.05, random_state=0)
     group = np.random.RandomState(0).rand(300) < np.where(y, 0.9, 0.1)  # agrees with the moons
     X = np.hstack([StandardScaler().fit_transform(X), 0.5 * np.c_[group, ~group]])
-    labels = sample_partition(X, neighbor_graph(X, n_neighbors=5), 2, "table", 0)
+    labels = sample_partition(X, symmetric(nearest_graph(X, n_neighbors=5)), 2, "table", 0)
     assert adjusted_rand_score(y, labels) > 0.95
 
 

@@ -25,7 +25,7 @@ from sklearn.preprocessing import normalize
 
 from skdeepcluster._data.scaling import Scaler
 from skdeepcluster._start.judge import normalized_cut
-from skdeepcluster._start.neighbors import directions, neighbor_graph, smooth_on_graph
+from skdeepcluster._start.neighbors import directions, nearest_graph, smooth_on_graph, symmetric
 from skdeepcluster._start.samples import spectral_partition
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
@@ -38,7 +38,7 @@ METHODS = {
     "k-means": lambda F, k, seed: KMeans(k, n_init=10, random_state=seed).fit_predict(F),
     "k-means, 1 run": lambda F, k, seed: KMeans(k, n_init=1, random_state=seed).fit_predict(F),
     "smooth": lambda F, k, seed: KMeans(k, n_init=10, random_state=seed).fit_predict(
-        directions(smooth_on_graph(F))
+        directions(smooth_on_graph(F, nearest_graph(F)))
     ),
     "mixture": lambda F, k, seed: GaussianMixture(
         k,
@@ -96,7 +96,7 @@ def run(kind, name, F, labellings):
     """Scores of all partitions by all judges."""
     some = np.random.RandomState(0).permutation(len(F))[:ROWS]
     F, labellings = F[some], [y[some] for y in labellings]
-    graphs = {n: neighbor_graph(F, n) for n in (5, 10)}
+    graphs = {n: symmetric(nearest_graph(F, n)) for n in (5, 10)}
     rows = []
     for n_clusters in sorted({len(np.unique(y[y > 0])) for y in labellings}):
         for method, partition in METHODS.items():

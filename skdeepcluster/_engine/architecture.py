@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .._data.rows import Rows
 from ..nn import glorot_
+from .phases import evaluating
 from .plan import Plan
 
 _WIDE_LAYER = 4_000_000  # largest number of weights in the first layer of hidden_units="auto"
@@ -146,17 +147,14 @@ def _checked(pair: Any, rows: Rows, n_components: int) -> tuple[nn.Module, nn.Mo
 
 def _forward(name: str, network: nn.Module, x: Tensor) -> Tensor:
     """What a user's network returns; lazy layers get their shapes here."""
-    training = network.training
-    network.eval()
     try:
-        with torch.no_grad():
+        with evaluating(network), torch.no_grad():
             answer = network(x)
     except RuntimeError as error:
         raise ValueError(
             f"The {name} fails on a float32 batch of shape {tuple(x.shape)}: {error}. "
             "Change architecture so that it takes this shape."
         ) from error
-    network.train(training)
     if not isinstance(answer, Tensor):
         raise ValueError(
             f"The {name} returns an object of type {type(answer).__name__}, but must return one "

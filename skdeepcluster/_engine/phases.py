@@ -1,5 +1,6 @@
 """The parts of a training: runs, batches, steps and phases."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -156,6 +157,19 @@ class Batch:
         return self.run.rows.take(drawn.cpu().numpy())
 
 
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode: no dropout, and no batch statistics."""
+    training = module.training
+    if training:  # each change of mode takes as long as a small network with one row
+        module.eval()
+    try:
+        yield
+    finally:
+        if training:
+            module.train()
+
+
 def forward_batches(
     module: nn.Module, rows: Rows
 ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
@@ -163,18 +177,12 @@ def forward_batches(
 
     In eval mode, without gradients.
     """
-    training = module.training
-    if training:  # each call takes as long as a small network with one row
-        module.eval()
-    try:
+    with evaluating(module):
         for where, x in rows.padded_batches():
             with torch.no_grad():
                 z, q = module(x)
             count = where.stop - where.start
             yield where, x[:count], z[:count], q[:count]
-    finally:
-        if training:
-            module.train()
 
 
 def gather(parts: Iterable[tuple[slice, Tensor]], rows: Rows) -> Tensor:

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from .._data.rows import Rows
 from .._engine.plan import Plan
-from .neighbors import neighbor_graph, rows_as_features, some_rows
+from .neighbors import nearest_graph, rows_as_features, some_rows, symmetric
 
 MAX_ROWS = 10_000  # rows for which start partitions are computed and compared
 # share of a cluster's edges, as a mean over clusters: a larger difference is not noise. A network
@@ -48,7 +48,7 @@ def input_graph(
     """
     index = some_rows(rows, MAX_ROWS, random_state)
     features = rows_as_features(rows, index, kind, random_state)
-    return index, neighbor_graph(features, n_neighbors=5), features
+    return index, symmetric(nearest_graph(features, n_neighbors=5)), features
 
 
 def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> float:

@@ -134,14 +134,14 @@ def nearest_neighbors(
     return distances[~lost].reshape(shape), index[~lost].astype(np.int64).reshape(shape)
 
 
-def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:
-    """Symmetric graph that joins each row to its nearest neighbours.
+def nearest_graph(features: np.ndarray, n_neighbors: int = 10) -> sp.csr_array:
+    """Directed graph from each row to its nearest neighbours.
 
     Parameters
     ----------
     features : ndarray of shape (n, m)
         Points.
-    n_neighbors : int
+    n_neighbors : int, default=10
         Number of neighbours of each row, at most n - 1.
 
     Returns
@@ -149,12 +149,18 @@ def neighbor_graph(features: np.ndarray, n_neighbors: int) -> sp.csr_array:
     CSR array of shape (n, n), entries 0 or 1
     """
     n_neighbors = min(n_neighbors, len(features) - 1)
-    graph = kneighbors_graph(features, n_neighbors, mode="connectivity", include_self=False)
+    return sp.csr_array(
+        kneighbors_graph(features, n_neighbors, mode="connectivity", include_self=False)
+    )
+
+
+def symmetric(graph: sp.csr_array) -> sp.csr_array:
+    """The graph that joins two rows if either is a neighbour of the other."""
     return sp.csr_array(graph.maximum(graph.T))
 
 
-def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
-    """Average each embedding with those of its 10 nearest neighbours, repeatedly.
+def smooth_on_graph(Z: np.ndarray, graph: sp.csr_array, n_steps: int = 20) -> np.ndarray:
+    """Average each embedding with those of its nearest neighbours, repeatedly.
 
     ``Z <- (Z + P Z) / 2`` with the random-walk matrix P of the directed neighbour graph. It
     contracts clusters that are curves or sheets. Without this, k-means would cut them.
@@ -163,6 +169,8 @@ def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
     ----------
     Z : ndarray of shape (n, m)
         Embeddings.
+    graph : CSR array of shape (n, n)
+        Their directed neighbour graph; all rows have the same number of neighbours.
     n_steps : int, default=20
         Rounds of averaging.
 
@@ -170,8 +178,7 @@ def smooth_on_graph(Z: np.ndarray, n_steps: int = 20) -> np.ndarray:
     -------
     ndarray of shape (n, m)
     """
-    n_neighbors = min(10, len(Z) - 1)
-    walk = kneighbors_graph(Z, n_neighbors, mode="connectivity", include_self=False) / n_neighbors
+    walk = graph * (len(Z) / max(graph.nnz, 1))
     for _ in range(n_steps):
         Z = 0.5 * (Z + walk @ Z)
     return Z

@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from .._warnings import ignoring
 from .judge import least_cut
-from .neighbors import TINY, directions, neighbor_graph, smooth_on_graph
+from .neighbors import TINY, directions, nearest_graph, smooth_on_graph, symmetric
 
 _K_MEANS_ROWS = 1_000  # for the k-means that training is compared with
 # with 3 runs, a cluster of 3 % was missed in one of 10 seeds; with 20, one of 1 %
@@ -80,7 +80,8 @@ def _of_embeddings(
 ) -> np.ndarray:
     narrow = _narrow(features)
     points = _decorrelated(features) if narrow else features
-    views = [*(directions(smooth_on_graph(points, n)) for n in _SMOOTHING), features]
+    near = nearest_graph(points)
+    views = [*(directions(smooth_on_graph(points, near, n)) for n in _SMOOTHING), features]
     partitions = [_k_means(view, view, n_clusters, seed) for view in views]
     return least_cut(graph, partitions, n_clusters, _BETTER if narrow else 1.0)
 
@@ -190,7 +191,8 @@ def spectral_partition(features: np.ndarray, n_clusters: int, seed: int) -> np.n
         if len(points) <= n_clusters:
             return np.arange(len(points))  # there are not enough eigenvectors
         n_neighbors = round(_SPECTRAL_REACH * len(points) ** 0.5)
-        graph = _joined(neighbor_graph(smooth_on_graph(points, _CONTRACTIONS), n_neighbors))
+        contracted = smooth_on_graph(points, nearest_graph(points), _CONTRACTIONS)
+        graph = _joined(symmetric(nearest_graph(contracted, n_neighbors)))
         found = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
         with ignoring(Warning):  # about duplicates and few rows
             labels: np.ndarray = found.fit_predict(sp.csr_matrix(graph))

@@ -36,10 +36,14 @@ DMAE_PAPER = {
     "pretrain_epochs": 500,
     "max_epochs": 77,
     "learning_rate": 1e-3,
+    "objective": "paper",
+    "tol": 0.0,
     "precision": "32",
 }
 DMAE_RATE = 1e-5  # of the clustering phase
+DMM = {"architecture": None, "scaling": "none", "objective": "paper", "precision": "32"}
 NO_MI, NO_RS = {"mutual_information": None}, {"relative_weight": 0.0}
+NO_PRIOR = NO_MI | {"prior_weight": 0.0}  # Yang et al. 2019, equation 6: it is a part of that term
 NO_AUG = {"augmentation_weight": 0.0}
 
 ROWS = {
@@ -52,19 +56,19 @@ ROWS = {
         "DEC": (DCEC, DCEC.PAPER | DENSE | ONLY_CLUSTERING),
     },
     "dmae_3": {  # Lara and Gonzalez 2020, table 3
-        "DMM": (DMAE, {"architecture": None, "scaling": "none", "precision": "32"}),
+        "DMM": (DMAE, DMM),
         "AE+DMM": (DMAE, DMAE_PAPER | {"train_encoder": False}),
         "DMAE": (DMAE, DMAE_PAPER | {"clustering_weight": 2.56, "reconstruction_weight": 0.0}),
     },
     "dual_ae_4": {  # Yang et al. 2019, table 4
-        "ConvAE": (DualAESpectral, DualAESpectral.PAPER | NO_MI | NO_RS | {"max_epochs": 0}),
+        "ConvAE": (DualAESpectral, DualAESpectral.PAPER | NO_PRIOR | NO_RS | {"max_epochs": 0}),
         "ConvAE+MI": (DualAESpectral, DualAESpectral.PAPER | NO_RS | {"max_epochs": 0}),
-        "ConvAE+RS": (DualAESpectral, DualAESpectral.PAPER | NO_MI | {"max_epochs": 0}),
+        "ConvAE+RS": (DualAESpectral, DualAESpectral.PAPER | NO_PRIOR | {"max_epochs": 0}),
         "ConvAE+MI+RS": (DualAESpectral, DualAESpectral.PAPER | {"max_epochs": 0}),
         "full": (DualAESpectral, DualAESpectral.PAPER),
         "ConvAE, 10": (  # latents, not 120
             DualAESpectral,
-            DualAESpectral.PAPER | NO_MI | NO_RS | {"max_epochs": 0, "n_components": 10},
+            DualAESpectral.PAPER | NO_PRIOR | NO_RS | {"max_epochs": 0, "n_components": 10},
         ),
     },
     "dccs_5": {  # Zhao et al. 2020, table 5

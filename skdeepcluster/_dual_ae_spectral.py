@@ -117,9 +117,9 @@ class DualAESpectral(BaseDeepClusterer):
     reconstruction_weight : float, default=0.05
         Weight of the reconstruction loss, at least 0. It reconstructs from clean latents.
 
-    relative_weight : float, default=0.05
-        Weight of the relative reconstruction loss: the difference between the reconstructions
-        from noisy and from clean latents.
+    relative_weight : float or "auto", default="auto"
+        Weight, at least 0, of the relative reconstruction loss: the difference between the
+        reconstructions from noisy and from clean latents. "auto" is 0.05, for bags of words 0.
 
     noise : float, default=0.5
         Standard deviation, at least 0, of the random factors with mean 1 that make latents noisy.
@@ -367,7 +367,7 @@ class DualAESpectral(BaseDeepClusterer):
         "mutual_information": [StrOptions({"views", "jensen-shannon"}), None],
         "information_weight": [Interval(Real, 0, None, closed="left")],
         "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
-        "relative_weight": [Interval(Real, 0, None, closed="left")],
+        "relative_weight": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "noise": [Interval(Real, 0, None, closed="left")],
         "prior_weight": [Interval(Real, 0, None, closed="left")],
         "balance_weight": [Interval(Real, 0, None, closed="left")],
@@ -396,7 +396,7 @@ class DualAESpectral(BaseDeepClusterer):
         mutual_information: str | None = "views",
         information_weight: float = 1.0,
         reconstruction_weight: float = 0.05,
-        relative_weight: float = 0.05,
+        relative_weight: float | str = "auto",
         noise: float = 0.5,
         prior_weight: float = 0.0,
         balance_weight: float = 1.0,
@@ -477,6 +477,8 @@ class DualAESpectral(BaseDeepClusterer):
             pretraining = short_pretraining(data, _SHORT_PRETRAIN_UPDATES)
         return super().defaults(data, given) | {
             "augmentation": "crop" if images else "masking" if words else None,
+            # ACC of the start on R8: .56 to .60 without this loss, .40 to .58 with a weight of .05
+            "relative_weight": 0.0 if words else 0.05,
             "n_components": max(10, int(given["n_clusters"])),
             "architecture": "conv" if images else "mlp",
             "init": STARTS.get(data.kind, "spectral"),

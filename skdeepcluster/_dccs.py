@@ -1,6 +1,5 @@
 """Deep Image Clustering with Category-Style Representation (Zhao et al., ECCV 2020)."""
 
-import copy
 import dataclasses
 import math
 import os
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
 from ._data.rows import INFERENCE_BATCH, Rows
+from ._engine.architecture import feature_shape
 from ._engine.method import affine, short_pretraining, starts_from_samples
 from ._engine.model import FittedModel
 from ._engine.phases import evaluating, unchanged
@@ -140,8 +140,9 @@ class DCCS(BaseDeepClusterer):
         equal sizes. An array holds positive shares that sum to 1; the first is for cluster 0.
 
     n_neighbors : int, default=5
-        Number of nearest neighbours of a sample, at least 1. For vectors, and for images if nothing
-        is augmented, half of the views of a sample are views of one of its neighbours.
+        Number of nearest neighbours of a sample, at least 1, fewer for small clusters. For vectors,
+        and for images with the augmentation None or "adversarial", half of the views of a sample
+        are views of one of its neighbours.
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows
@@ -548,7 +549,7 @@ class DCCS(BaseDeepClusterer):
         width, words = DCCS.encoder_width(plan), plan.data.kind == "bag of words"
         discriminator = None
         if plan.mutual_information == "discriminator":
-            n_features = _feature_width(encoder, plan.data.sample_shape)
+            n_features = math.prod(feature_shape(encoder, plan.data.sample_shape))
             discriminator = Critic(n_features + width, plan.critic_units)
         return CategoryStyleNetwork(
             encoder,
@@ -594,14 +595,14 @@ class DCCS(BaseDeepClusterer):
         if plan.data.kind == "images" and augmentation not in (None, "adversarial"):
             return {}
         count = max(int(plan.n_neighbors), _FAR)
-        distances, index = input_neighbors(rows, plan.data.kind, count, random_state)
+        _, index = input_neighbors(rows, plan.data.kind, count, random_state)
         constants = {}
         # no more neighbours than there are in a cluster of average size
         n_neighbors = min(int(plan.n_neighbors), len(rows) // plan.n_clusters - 1)
         if n_neighbors:
             constants["partners"] = index[:, :n_neighbors]
         if augmentation == "adversarial":
-            constants["reach"] = (_REACH * distances[:, :_FAR][:, -1]).to(rows.device)
+            constants["reach"] = _REACH * _distances(rows, index[:, :_FAR][:, -1])
         return constants
 
     @staticmethod
@@ -621,6 +622,14 @@ class DCCS(BaseDeepClusterer):
             sizes > 0, sums / np.maximum(sizes, 1), sums.sum(axis=0) / sizes.sum()
         )
         return centers
+
+
+def _distances(rows: Rows, others: Tensor) -> Tensor:
+    """Distance of each sample, as the network sees it, to one other sample."""
+    first, other = np.arange(len(rows)), others.cpu().numpy()
+    parts = np.array_split(first, math.ceil(len(first) / INFERENCE_BATCH))
+    steps = (rows.take(part) - rows.take(other[part]) for part in parts)
+    return torch.cat([step.flatten(1).norm(dim=1) for step in steps])
 
 
 # ---------------------------------------------------------------- pretraining
@@ -863,16 +872,6 @@ def _check_critic_units(plan: Plan) -> None:
             f"critic_units={plan.critic_units!r} must hold positive integers, at least one, "
             "for instance (256, 128)."
         )
-
-
-def _feature_width(encoder: nn.Module, shape: tuple[int, ...]) -> int:
-    """How many numbers the discriminator sees for each sample."""
-    if not isinstance(encoder, FeatureEncoder):
-        return math.prod(shape)
-    features = copy.deepcopy(encoder.features).eval()
-    with torch.no_grad():
-        width: int = features(torch.zeros(1, *shape, dtype=torch.float32)).numel()
-    return width
 
 
 def _adversarial_step(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Self, cast
@@ -16,10 +15,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ._data.scaling import Scaler
-from ._engine.method import PRETRAIN_UPDATES, epochs_of_a_target, learns_from_views
+from ._engine.method import (
+    PRETRAIN_UPDATES,
+    epochs_of_a_target,
+    learns_from_views,
+    starts_from_samples,
+)
 from ._engine.phases import forward_batches
 from ._start.partition import seed_centers
 from ._start.pretraining import reconstruct, sharpening_round
+from ._warnings import warn
 from .base import (
     BaseDeepClusterer,
     Batch,
@@ -462,7 +467,7 @@ class DMAE(BaseDeepClusterer):
     @classmethod
     def defaults(cls, data: Data, given: Mapping[str, Any]) -> dict[str, Any]:
         defaults = super().defaults(data, given) | {"centered": True}
-        if defaults["init"] != "samples":
+        if not starts_from_samples(data, given):
             short = _sharpens(data, given) or not learns_from_views(data, given)
             updates = _CLUSTER_UPDATES if short else _VIEW_CLUSTER_UPDATES
             defaults["max_epochs"] = data.epochs(updates, int(given["batch_size"]))
@@ -820,10 +825,9 @@ def _warn_unused(plan: Plan) -> None:
     if plan.pretrain_target is not None and plan.given["augmentation"] == "masking":
         unused.append(("augmentation", "has no effect with pretrain_target"))
     for name, what in unused:
-        warnings.warn(
+        warn(
             f"{name}={getattr(plan, name)!r} {what}: leave it at its default.",
             UserWarning,
-            stacklevel=6,
         )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ._data.rows import INFERENCE_BATCH, Rows
+from ._engine.architecture import feature_shape
 from ._engine.device import seeded_layers
 from ._engine.method import short_pretraining, starts_from_samples
 from ._engine.phases import evaluating
@@ -495,11 +496,8 @@ class DualAESpectral(BaseDeepClusterer):
         width = plan.n_components
         discriminators: dict[str, nn.Module] = {}
         if plan.mutual_information == "jensen-shannon":
-            shape = plan.data.sample_shape
+            shape = feature_shape(encoder, plan.data.sample_shape)
             if isinstance(encoder, FeatureEncoder):
-                shape = tuple(
-                    encoder.features(torch.zeros(1, *shape, dtype=torch.float32)).shape[1:]
-                )
                 discriminators["places"] = Discriminator(shape[0], width)
             discriminators["whole"] = Discriminator(math.prod(shape), width)
         return DualAutoencoder(
@@ -540,7 +538,7 @@ class DualAESpectral(BaseDeepClusterer):
     @staticmethod
     def constants(plan: Plan, rows: Rows, random_state: np.random.RandomState) -> dict[str, Tensor]:
         # neighbours in the input are the second views if nothing is augmented
-        if plan.mutual_information != "views" or plan.augmentation is not None:
+        if not _compares_views(plan) or plan.augmentation is not None:
             return {}
         kind, n_neighbors = plan.data.kind, int(plan.n_neighbors)
         return {"partners": input_neighbors(rows, kind, n_neighbors, random_state)[1]}
@@ -566,7 +564,7 @@ def _represent(module: DualAutoencoder, batch: Batch) -> dict[str, Tensor]:
     """Equation 13: the autoencoder's losses, and the divergence from a Gaussian prior."""
     plan = batch.plan
     views = [batch.augment(batch.x)]
-    if _compares_views(plan):
+    if _compares_views(plan) and plan.information_weight:
         partners = batch.targets.get("partners")
         views.append(batch.augment(batch.x if partners is None else batch.neighbors(partners)))
     z = module.latent(torch.cat(views))
@@ -595,7 +593,8 @@ def _dual_losses(module: DualAutoencoder, batch: Batch, x: Tensor, z: Tensor) ->
     plan, n = batch.plan, len(batch)
     losses = {}
     # with one view of each sample there are no pairs to compare
-    informs = plan.mutual_information == "jensen-shannon" or len(z) > n
+    pairs = _compares_views(plan) and len(z) > n
+    informs = plan.mutual_information == "jensen-shannon" or pairs
     if plan.information_weight and plan.mutual_information is not None and informs:
         information = _information(module, batch, x, z)
         losses["information"] = plan.information_weight * information.mean()
@@ -813,7 +812,7 @@ def _trains_jointly(plan: Plan) -> bool:
     two circles that were correct at the start lost arcs to each other: the spectral loss does not
     depend on the length of an arc.
     """
-    return plan.mutual_information != "views" or _augments(plan)
+    return plan.mutual_information != "views" or (_compares_views(plan) and _augments(plan))
 
 
 def _augments(plan: Plan) -> bool:

@@ -5,7 +5,6 @@ import copy
 import dataclasses
 import math
 import os
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -23,12 +22,13 @@ from ._engine.checkpoint import Checkpoint, hashes
 from ._engine.device import local_torch_seed, seeded_layers
 from ._engine.method import Method
 from ._engine.phases import Phase, Run
-from ._engine.plan import RUN_ONLY, Plan
+from ._engine.plan import Plan
 from ._engine.processes import LAUNCHED, Processes
 from ._engine.progress import Progress
-from ._engine.trainer import InterruptedTraining, Trainer
+from ._engine.trainer import Trainer
 from ._start.judge import clearly_worse, input_graph, normalized_cut
 from ._start.samples import sample_partition
+from ._warnings import warn
 from .nn import StudentTAssignment
 
 # starts that are used even if a partition of the samples is better
@@ -90,7 +90,7 @@ class Fit:
         kept = self._checkpoint(seed, previous)
         if "last" in kept.states:
             seeds = seeds[:1]  # the best start has been chosen
-        self._look_at_samples(seed)
+        self._look_at_samples(seed, starts=any(phase.setup is not None for phase in phases))
         progress = self._progress(n_init * _epochs(start) + _epochs(rest))
         trainer: Trainer | None = None
         started: list[Trainer] = []
@@ -108,7 +108,7 @@ class Fit:
                 trainer.train(rest, seed)
             kept.remove()
             self._take_back(trainer)
-        except (InterruptedTraining, KeyboardInterrupt):
+        except KeyboardInterrupt:
             # if a start is finished, use it and not one that has just begun
             trainer = started[0] if 0 < len(started) < n_init else trainer
             self._keep_interrupted(trainer, last)
@@ -126,15 +126,18 @@ class Fit:
         seeds: list[int] = self.processes.of_all(drawn)[0]
         return seeds
 
-    def _look_at_samples(self, seed: int) -> None:
-        """Compute the neighbour graph that judges partitions, and the constants for the losses."""
+    def _look_at_samples(self, seed: int, starts: bool) -> None:
+        """Compute the neighbour graph that judges partitions, and the constants for the losses.
+
+        If no phase `starts` from a partition, none of the samples is needed.
+        """
         self.judge: tuple[np.ndarray, csr_array] | None = None
         self.simple: tuple[np.ndarray, np.ndarray] | None = None
         kind, n_clusters = self.plan.data.kind, self.plan.n_clusters
-        if self.judged or self.plan.init == "samples":
+        if self.judged or (starts and self.plan.init == "samples"):
             nodes, graph, samples = input_graph(self.rows, kind, np.random.RandomState(seed))
             self.judge = (nodes, graph) if self.judged else None
-            if self.plan.init not in _NOT_COMPARED:
+            if starts and self.plan.init not in _NOT_COMPARED:
                 self.simple = nodes, sample_partition(samples, graph, n_clusters, kind, seed)
         self.constants = self.method.constants(self.plan, self.rows, np.random.RandomState(seed))
 
@@ -198,11 +201,12 @@ class Fit:
     def _train_start(self, trainer: Trainer, phases: Sequence[Phase], seed: int) -> None:
         """Run the phases before the last; `memory` may hold the result of the first of them."""
         pretraining = [phase for phase in phases if phase.cached]
-        memory = check_memory(self._memory_folder())
-        if memory.location is None:
+        if self.plan.memory is None:
             trainer.train(pretraining, seed)
         elif pretraining:
-            key = self._hashes(self.method.not_in_pretraining, "memory") | {"seed": seed}
+            memory = check_memory(self._memory_folder())
+            key = self._hashes("memory", self.method.not_in_pretraining) | {"seed": seed}
+            key |= hashes({"callbacks": self.callbacks}, "memory")  # they may change the training
             trainer.train_cached(pretraining, seed, memory, key)
         trainer.train(phases[len(pretraining) :], seed + len(pretraining))
 
@@ -246,11 +250,12 @@ class Fit:
             last.setup(trainer.run)
         if last.refresh is not None:
             last.refresh(trainer.run)
-        warnings.warn(
+        learned = reached or last.setup is not None
+        unlearned = "" if learned else ", but its clusters are not learned yet"
+        warn(
             f"Interrupted after {len(trainer.history)} epochs. The estimator is fitted, with "
-            "the state of the last finished epoch; fit again for the full training.",
+            f"the state of the last finished epoch{unlearned}; fit again for the full training.",
             ConvergenceWarning,
-            stacklevel=6,
         )
 
     def _take_back(self, trainer: Trainer) -> None:
@@ -276,19 +281,18 @@ class Fit:
             what = "The clusters are clearly worse than the start, which the network did not learn"
         else:
             return
-        warnings.warn(
+        warn(
             f"{what}: they separate more neighbours than the clusters of the start do (normalised "
             f"cut {after:.2f}, start {before:.2f}; 0 is the best, {n_clusters} the worst). Common "
             "reasons are short training, columns with very different scales, and clusters of very "
             "different sizes. Compare with sklearn.cluster.KMeans, and with init='k-means' and "
             "max_epochs=0.",
             ConvergenceWarning,
-            stacklevel=6,
         )
 
     # ---------------------------------------------------------------- what a fit depends on
 
-    def _hashes(self, without: Collection[str], by: str) -> dict[str, Any]:
+    def _hashes(self, by: str, without: Collection[str] = ()) -> dict[str, Any]:
         """Hashes of the method's name and of its settings."""
         settings = {n: v for n, v in self.plan.settings().items() if n not in without}
         return {"estimator": self.title, **hashes(settings, by)}
@@ -297,7 +301,7 @@ class Fit:
         """The checkpoint of this fit; it keeps nothing if fit starts from another fit's module."""
         if self.plan.checkpoint is None or previous is not None:
             return Checkpoint()
-        key = self._hashes(RUN_ONLY, "checkpoint") | hashes({"X": self.rows.X}, "checkpoint")
+        key = self._hashes("checkpoint") | hashes({"X": self.rows.X}, "checkpoint")
         return Checkpoint(
             self.plan.checkpoint, key | {"seed": seed, "device": str(self.rows.device)}
         )
@@ -315,7 +319,7 @@ class Fit:
                     f"{name}={getattr(self.plan, name)!r} with {processes.count} processes, but "
                     f"they cannot share it: set {name}=None."
                 )
-        own = self._hashes(RUN_ONLY, "device") | hashes({"X": self.rows.X}, "device")
+        own = self._hashes("device") | hashes({"X": self.rows.X}, "device")
         for other in processes.of_all(own):
             names = own.keys() | other.keys()
             unlike = sorted(name for name in names if own.get(name) != other.get(name))

@@ -1,11 +1,30 @@
-"""Ignore warnings of other libraries that do not help the user."""
+"""Warn at the user's line, and ignore warnings of other libraries that do not help the user."""
 
 import contextlib
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 
 _FILTERS = threading.RLock()
+# a warning is about the first line outside of these packages
+_LIBRARIES = {"skdeepcluster", "sklearn", "skorch", "joblib"}
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the user that called the package.
+
+    Parameters
+    ----------
+    message : str
+        What the user should know, with the remedy.
+    category : warning class
+        Its class.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,8 @@
 """The base class of all estimators, and all names that a new method imports."""
 
-import copy
 import dataclasses
 import inspect
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -38,6 +36,7 @@ from ._sklearn import (
 )
 from ._start.partition import start_clusters, start_partition
 from ._start.pretraining import overclustered_round, pretraining, start_phases
+from ._warnings import warn
 
 __all__ = [
     "BaseDeepClusterer",
@@ -252,7 +251,9 @@ class BaseDeepClusterer(
             self._refuse_changes()
             names = {n: v for n, v in vars(self).items() if n in _OF_FEATURES}
             return self._check(X), None, names
-        door = copy.copy(self)  # a fit that fails leaves no trace
+        # a fit that fails leaves no trace; copy.copy would also copy the fitted network
+        door = type(self).__new__(type(self))
+        door.__dict__.update({n: v for n, v in vars(self).items() if n != "_model"})
         X, found = check_X(door, X, reset=True)
         return X, found, {n: v for n, v in vars(door).items() if n in _OF_FEATURES}
 
@@ -282,8 +283,7 @@ class BaseDeepClusterer(
         """Refuse changed parameters that the fitted network depends on."""
         fitted, given = self._model.plan.given, self._given()
         for name in sorted(self.fixed_parameters & given.keys()):
-            # either may be an array, or a network, which cannot become an array
-            if given[name] is not fitted[name] and not np.array_equal(given[name], fitted[name]):
+            if not _same(given[name], fitted[name]):
                 raise ValueError(
                     f"{name}={given[name]!r} but the estimator was fitted with {fitted[name]!r}: "
                     "set it back, or set warm_start=False and fit anew to change it."
@@ -339,16 +339,19 @@ class BaseDeepClusterer(
     @property
     def module_(self) -> Any:
         """The trained network."""
+        check_is_fitted(self)
         return self._model.module
 
     @property
     def image_shape_(self) -> tuple[int, ...] | None:
         """Channels, height and width of the samples, None for vectors."""
+        check_is_fitted(self)
         return self._model.plan.data.image_shape
 
     @property
     def settings_(self) -> dict[str, Any]:
         """Settings of the fit, with "auto" resolved, and the kind of the samples."""
+        check_is_fitted(self)
         return self._model.plan.settings()
 
     # ---------------------------------------------------------------- inference
@@ -548,6 +551,13 @@ def _refuse_parameters(name: str, given: Mapping[str, Any]) -> None:
         )
 
 
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values of a parameter are equal; they may hold arrays or be networks."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    return a is b or bool(np.array_equal(a, b))
+
+
 def _number_clusters(
     model: FittedModel, X: Any, history: list[dict[str, Any]]
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
@@ -559,11 +569,10 @@ def _number_clusters(
         return labels, history
     order = np.concatenate([used, np.setdiff1d(np.arange(n_clusters), used)])
     model.module.reorder(torch.from_numpy(order))
-    warnings.warn(
+    warn(
         f"Only {len(used)} of n_clusters={n_clusters} clusters hold training samples. "
         f"Set n_clusters={len(used)}, or check X for duplicated samples and outliers.",
         ConvergenceWarning,
-        stacklevel=5,
     )
     history = [
         row if row["cluster_sizes"] is None else row | {"cluster_sizes": _in(order, row)}

@@ -6,13 +6,19 @@ import warnings
 import joblib
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
-from _instances import ESTIMATORS, BatchNormPair, digits, embedding_width, small
+from _instances import ESTIMATORS, BatchNormPair, digits, embedding_width, plan_of, small
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from skorch.callbacks import Callback, GradientNormClipping
+from torch import nn
 
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, load_model, save_model
+from skdeepcluster._data.kind import data_kind
+from skdeepcluster._engine.architecture import feature_shape
+from skdeepcluster._engine.checkpoint import hashes
+from skdeepcluster.nn import FeatureEncoder
 
 each = pytest.mark.parametrize("estimator", ESTIMATORS)
 # what a test with little training is not about
@@ -442,13 +448,13 @@ def test_weights_that_leave_no_loss_are_refused(case):
 @each
 def test_memory_takes_a_path(estimator, tmp_path):
     X, _ = digits()
-    watch = PhasesTrained()
-    first = answers(model_for(estimator, memory=tmp_path / "cache").fit(X), X)
     path = tmp_path / "cache"
+    first = answers(model_for(estimator, memory=path, callbacks=[PhasesTrained()]).fit(X), X)
     for memory in (path, str(path), joblib.Memory(str(path), verbose=0)):
+        watch = PhasesTrained()
         model = model_for(estimator, memory=memory, callbacks=[watch]).fit(X)
         np.testing.assert_equal(answers(model, X), first)
-    assert "pretrain" not in watch.names  # it lies there under either name
+        assert "pretrain" not in watch.names  # it lies there under either name
 
 
 @each
@@ -468,3 +474,205 @@ def test_a_regression_on_features_that_a_callback_stopped_is_not_served_to_other
     parameters["memory"] = str(tmp_path)
     model_for(DMAE, callbacks=[StopAfter(1)], **parameters).fit(X)
     np.testing.assert_equal(answers(model_for(DMAE, **parameters).fit(X), X), expected)
+
+
+# ---------------------------------------------------------------- found by a reviewer of the code
+
+
+def test_memory_does_not_serve_what_a_callback_changed(tmp_path):
+    X, _ = digits()
+    expected = answers(model_for(DCEC).fit(X), X)
+    clipped = model_for(DCEC, memory=str(tmp_path), callbacks=[GradientNormClipping(1e-4)]).fit(X)
+    assert clipped.history_[0]["reconstruction"] != expected["history"][0]["reconstruction"]
+    np.testing.assert_equal(answers(model_for(DCEC, memory=str(tmp_path)).fit(X), X), expected)
+
+
+def test_memory_needs_no_location():
+    class Caching:
+        def cache(self, function, ignore):
+            return function
+
+    X, _ = digits()
+    found = model_for(DCEC, memory=Caching()).fit(X)
+    np.testing.assert_array_equal(found.labels_, model_for(DCEC).fit(X).labels_)
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_networks_with_other_hidden_values_have_other_hashes(persistent):
+    def network(value):
+        module = nn.Linear(2, 2)
+        with torch.no_grad():
+            module.weight.fill_(1.0)
+            module.bias.fill_(0.0)
+        if persistent:
+            module._gain = value
+        else:
+            module.register_buffer("gain", torch.tensor(value), persistent=False)
+        return hashes({"architecture": module}, "memory")
+
+    assert network(1.0) == network(1.0) != network(2.0)
+
+
+def test_an_adversarial_view_goes_a_quarter_of_the_way_in_the_space_of_the_network():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 200))
+    X *= 10 / np.linalg.norm(X, axis=1, keepdims=True)
+    plan = plan_of(DCCS(2, augmentation="adversarial"), X)
+    assert plan.data.kind == "embeddings"
+    rows = plan.rows(X, torch.device("cpu"))
+    reach = DCCS.constants(plan, rows, np.random.RandomState(0))["reach"]
+    samples = rows.take(np.arange(60))
+    tenth = torch.cdist(samples, samples).sort(dim=1).values[:, 10]
+    torch.testing.assert_close(reach, tenth / 4, rtol=0.05, atol=0.0)  # neighbours by angle
+
+
+@pytest.mark.parametrize("n_samples", [2, 3])
+def test_a_small_batch_of_a_table_continues_the_training(n_samples):
+    X = np.random.default_rng(0).normal(size=(60, 5))
+    model = model_for(DMAE, init="samples").fit(X)
+    assert model.partial_fit(X[:n_samples]).labels_.shape == (n_samples,)
+
+
+class Items(torch.utils.data.Dataset):
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+def test_a_dataset_of_lists_keeps_whole_samples():
+    X, y = digits()
+    expected = model_for(DCEC).fit(X).labels_
+    pairs = [[x, label] for x, label in zip(torch.from_numpy(X), y, strict=True)]
+    for items in (X.tolist(), pairs, [(x, label) for x, label in pairs]):
+        np.testing.assert_array_equal(model_for(DCEC).fit(Items(items)).labels_, expected)
+    images = X.reshape(-1, 8, 8)
+    for nested in (images.tolist(), [list(torch.from_numpy(image)) for image in images]):
+        with pytest.raises(ValueError, match="Images need a channel axis"):
+            model_for(DCEC).fit(Items(nested))
+
+
+@clusters_may_die
+def test_feature_maps_that_look_like_channels_last_are_taken_if_the_user_is_sure():
+    X = np.random.default_rng(0).normal(size=(40, 6, 5, 4))
+    with pytest.raises(ValueError, match=r"If they have 6 channels, set image_shape=\(6, 5, 4\)"):
+        model_for(DCEC).fit(X)
+    model = model_for(DCEC, image_shape=(6, 5, 4)).fit(X)
+    assert model.image_shape_ == (6, 5, 4)
+    assert model.predict(X).shape == (40,)
+    with pytest.raises(ValueError, match=r"X.reshape\(-1, 6, 5, 4\)"):
+        model_for(DCEC, image_shape=(6, 5, 4)).fit(X.reshape(40, -1))
+
+
+class Tied(nn.Module):
+    """A decoder with the transposed weights of an encoder."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder, self.bias = encoder, nn.Parameter(torch.zeros(64))
+
+    def forward(self, z):
+        return z @ self.encoder.weight + self.bias
+
+
+def test_shared_weights_are_trained_once():
+    X, _ = digits()
+    encoder = nn.Linear(64, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # torch warns about duplicates
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model_for(DCEC, architecture=(encoder, Tied(encoder))).fit(X)
+
+
+@pytest.mark.parametrize("encoder", [nn.Identity(), nn.Linear(64, 64).requires_grad_(False)])
+def test_networks_without_anything_to_train_are_refused(encoder):
+    X, _ = digits()
+    decoder = nn.Identity()
+    with pytest.raises(ValueError, match="no parameter to train: change architecture"):
+        model_for(DCEC, architecture=(encoder, decoder), n_components=64).fit(X)
+
+
+@pytest.mark.parametrize("width", [5, 200])
+def test_a_mixture_without_a_network_has_the_budget_of_its_start(width):
+    X = np.random.default_rng(0).normal(size=(400, width))
+    automatic = plan_of(DMAE(architecture=None), X)
+    given = plan_of(DMAE(architecture=None, init="k-means"), X)
+    assert automatic.settings() == given.settings()
+
+
+def test_changes_in_a_dict_of_parameters_are_seen(tmp_path):
+    X = np.random.default_rng(0).uniform(0, 24, size=(80, 2))
+    hours = DMAE(
+        3, dissimilarity="toroidal", dissimilarity_params={"period": 24.0}, architecture=None
+    ).fit(X)
+    hours.dissimilarity_params["period"] = 13.0
+    with pytest.raises(ValueError, match="but the estimator was fitted with"):
+        save_model(hours, tmp_path / "m.safetensors")
+    hours.set_params(dissimilarity_params={"period": np.array([24.0, 24.0])})
+    hours.fit(X).set_params(dissimilarity_params={"period": np.array([24.0, 24.0])})
+    assert hours.partial_fit(X).labels_.shape == (80,)
+
+
+def test_a_discriminator_is_built_without_a_change_of_the_encoder():
+    module = FeatureEncoder(nn.Sequential(nn.Conv2d(1, 3, 8), nn.BatchNorm2d(3)), nn.Flatten())
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert feature_shape(module, (1, 8, 8)) == (3, 1, 1)
+    torch.testing.assert_close(dict(module.state_dict()), before, rtol=0.0, atol=0.0)
+
+
+def test_stored_zeros_do_not_change_the_kind():
+    rng = np.random.default_rng(0)
+    X = sp.csr_array(np.hstack([np.eye(12)[rng.integers(12, size=300)] for _ in range(5)]))
+    padded = sp.csr_array(
+        (
+            np.append(X.data, np.zeros(40)),
+            np.append(X.indices, np.arange(20, 60)),
+            np.append(X.indptr[:-1], X.nnz + 40),
+        ),
+        X.shape,
+    )
+    assert data_kind(X, None) == data_kind(padded, None) == "table"
+
+
+def test_dccs_says_that_clusters_are_not_learned_yet():
+    X, _ = digits()
+    with pytest.warns(ConvergenceWarning, match="its clusters are not learned yet"):
+        model_for(DCCS, callbacks=[CtrlC("pretrain")]).fit(X)
+
+
+def scaled_words(x):
+    return 2 * x
+
+
+@clusters_may_die
+def test_texts_are_only_reconstructed_with_a_function_as_augmentation():
+    words = sp.random_array((80, 200), density=0.03, rng=np.random.default_rng(0), format="csr")
+    model = model_for(DualAESpectral, augmentation=scaled_words).fit(words)
+    assert model.settings_["kind"] == "bag of words"
+    assert model.settings_["relative_weight"] == 0.0
+    assert "information" not in model.history_[0].keys() | model.history_[-1].keys()
+    assert model_for(DualAESpectral).fit(digits()[0]).settings_["relative_weight"] == 0.05
+
+
+def test_bf16_on_vectors_does_not_explain_images():
+    with pytest.raises(ValueError, match="needs images"):
+        model_for(DCEC, architecture="conv", precision="bf16").fit(digits()[0])
+
+
+@pytest.mark.parametrize("method", ["fit", "fit_predict", "fit_transform", "partial_fit"])
+def test_a_warning_points_to_the_line_of_the_user(method):
+    X, _ = digits()
+    model = DMAE(4, architecture=None, clustering_weight=2.0, random_state=0)
+    with pytest.warns(UserWarning, match="clustering_weight") as caught:
+        getattr(model, method)(X)
+    assert {w.filename for w in caught if "clustering_weight" in str(w.message)} == {__file__}
+
+
+@pytest.mark.parametrize("name", ["module_", "image_shape_", "settings_"])
+def test_an_unfitted_estimator_says_so(name):
+    with pytest.raises(NotFittedError):
+        getattr(DCEC(), name)

@@ -52,7 +52,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
         raise ValueError(
             "X is a DataLoader, but the estimator makes batches itself. Pass X.dataset."
         )
-    X, image_shape = _as_rows(X)
+    X, image_shape = _as_rows(X, getattr(estimator, "image_shape", None))
     if image_shape is not None and not reset:
         _refuse_other_images(estimator, image_shape)
     try:
@@ -78,8 +78,11 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, tuple[int, ...
     return checked, image_shape
 
 
-def _as_rows(X: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """`X` as rows, not validated yet, and the shape of one image if it came as images."""
+def _as_rows(X: Any, expected: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """`X` as rows, not validated yet, and the shape of one image if it came as images.
+
+    The user may say which shape is `expected`.
+    """
     array = X
     if isinstance(X, Dataset):
         array = _stack(X)
@@ -98,11 +101,13 @@ def _as_rows(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     if len(array.shape) != 4:
         return array, None
     shape = tuple(array.shape[1:])
-    if shape[-1] in (1, 3, 4) and shape[0] > 4:
+    sure = expected is not None and shape == tuple(expected)
+    if shape[-1] in (1, 3, 4) and shape[0] > 4 and not sure:
         swapped = "X.permute" if isinstance(X, Tensor) else f"{spelled}.transpose"
         raise ValueError(
             f"X has shape {tuple(array.shape)}, which looks like images with channels last. Images "
-            f"are (n_samples, channels, height, width): pass {swapped}(0, 3, 1, 2)."
+            f"are (n_samples, channels, height, width): pass {swapped}(0, 3, 1, 2). If they have "
+            f"{shape[0]} channels, set image_shape={shape}."
         )
     return np.asarray(array).reshape(len(array), math.prod(shape)), shape
 
@@ -180,6 +185,15 @@ def _as_array(X: Tensor) -> np.ndarray:
     return array
 
 
+def _sample(item: Any) -> Any:
+    """The sample in an item of a torch Dataset: all of it, or the first part of a pair."""
+    if isinstance(item, list) and (not item or np.ndim(item[0]) == 0):
+        return item  # numbers
+    if isinstance(item, list) and len(item) > 1 and np.shape(item[0]) == np.shape(item[1]):
+        return np.stack([_as_array(x) if isinstance(x, Tensor) else x for x in item])
+    return item[0] if isinstance(item, tuple | list) else item
+
+
 def _stack(dataset: Any) -> np.ndarray:
     """Samples of a torch Dataset. Items may be pairs such as (sample, label)."""
     countable = not isinstance(dataset, IterableDataset)
@@ -187,7 +201,7 @@ def _stack(dataset: Any) -> np.ndarray:
     parts: list[np.ndarray] = []
     try:
         while chunk := list(itertools.islice(items, _CHUNK_ITEMS)):
-            samples = [item[0] if isinstance(item, tuple | list) else item for item in chunk]
+            samples = [_sample(item) for item in chunk]
             arrays = [_as_array(x) if isinstance(x, Tensor) else np.asarray(x) for x in samples]
             if arrays[0].dtype == object:
                 raise ValueError(f"they hold objects of type {type(samples[0]).__name__}")
@@ -266,7 +280,8 @@ def resolve_image_shape(
             )
         raise ValueError(
             f"image_shape={tuple(image_shape)} looks like channels last. The order is (channels, "
-            f"height, width): {remedy}"
+            f"height, width): {remedy} If there are {height} channels, also pass "
+            f"X.reshape(-1, {height}, {width}, {channels})."
         )
     if found is not None and shape != found:
         remedy = "Drop image_shape: the shape of 4-D input is known."

@@ -96,7 +96,10 @@ def _one_hot(X: Any, low: np.ndarray) -> bool:
     """
     n_samples, n_features = X.shape
     if sp.issparse(X):
-        ones, columns = np.diff(X.indptr), np.bincount(X.indices, minlength=n_features)
+        stored = X.data != 0  # a sparse matrix may store zeros
+        row = np.repeat(np.arange(n_samples), np.diff(X.indptr))
+        ones = np.bincount(row[stored], minlength=n_samples)
+        columns = np.bincount(X.indices[stored], minlength=n_features)
     else:
         ones, columns = np.empty(n_samples), np.zeros(n_features)
         for rows in row_chunks(n_samples, n_features):

@@ -23,9 +23,9 @@ _LAYERS = ((64, 32), (784, 512), (512, 256), (256, 10))
 class Rows(Dataset):  # type: ignore[type-arg]
     """Scaled float32 samples on a device, taken by index.
 
-    Besides `X`, at most one scaled float32 copy is in memory: if `resident` is true and `X` is
-    neither sparse nor contiguous float32. On a GPU the copy is there, if it needs less than
-    half of the free memory.
+    Besides `X`, at most one scaled float32 copy is in memory: if `resident` is true, and `X` is not
+    sparse and either not contiguous float32 or seen with fewer pixels. On a GPU the copy is there,
+    if it needs less than half of the free memory.
 
     Parameters
     ----------

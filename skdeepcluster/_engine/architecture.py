@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .._data.rows import Rows
-from ..nn import glorot_
+from ..nn import FeatureEncoder, glorot_
 from .phases import evaluating
 from .plan import Plan
 
@@ -100,6 +100,15 @@ def refuse_too_wide(plan: Plan) -> None:
             "n_features=2**14 in HashingVectorizer. Otherwise put sklearn.decomposition."
             "TruncatedSVD(100) before this estimator, or pass images as images (image_shape=)."
         )
+
+
+def feature_shape(encoder: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of what a discriminator sees of a sample: the features, if the encoder gives them."""
+    if not isinstance(encoder, FeatureEncoder):
+        return shape
+    features = copy.deepcopy(encoder.features).eval()
+    with torch.no_grad():
+        return tuple(features(torch.zeros(1, *shape, dtype=torch.float32)).shape[1:])
 
 
 def default_widths(n_features: int) -> tuple[int, int]:

@@ -3,18 +3,19 @@
 import json
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
 from .._encoding import decode, encode, intact, pack, require_safetensors, unpack, write
 from .._version import __version__
+from .._warnings import warn
 
 _FORMAT = "skdeepcluster checkpoint"
 # between two writes; after a write of more than a second, this many times its duration
@@ -78,7 +79,10 @@ class Checkpoint:
             description = encode(self.states, "states", tensors)
             write(self.path, pack({"format": _FORMAT, "name": self.name}, description, tensors))
         except OSError as error:  # a full disk must not stop the fit
-            _warn(f"The checkpoint {self.path} could not be written: {error}. Training continues.")
+            warn(
+                f"The checkpoint {self.path} could not be written: {error}. Training continues.",
+                UserWarning,
+            )
         self._written = time.monotonic()
         self._cost = self._written - begun
 
@@ -97,13 +101,12 @@ class Checkpoint:
             if not intact(metadata, tensors):
                 raise ValueError("its checksum is wrong, so it is damaged")
         except (OSError, ValueError) as error:
-            _warn(f"The checkpoint {path} cannot be used: {error}. Fit starts from scratch.")
+            warn(
+                f"The checkpoint {path} cannot be used: {error}. Fit starts from scratch.",
+                UserWarning,
+            )
             return
         self.states = decode(json.loads(metadata["description"]), tensors)
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def hashes(parameters: Mapping[str, Any], by: str) -> dict[str, str]:
@@ -150,12 +153,19 @@ def _content(value: Any) -> Any:
         return value.shape, value.data, value.indices, value.indptr
     if not isinstance(value, nn.Module):
         return value
-    public = [
-        (type(module), {k: v for k, v in vars(module).items() if not k.startswith("_")})
+    parts = [
+        (type(module), {k: v for k, v in vars(module).items() if _decides(k, v)})
         for module in value.modules()
     ]
-    state = {name: tensor.cpu().numpy() for name, tensor in value.state_dict().items()}
-    return repr(value), public, state
+    tensors = value.state_dict() | dict(value.named_buffers())  # also those that are not saved
+    return repr(value), parts, {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _decides(name: str, value: Any) -> bool:
+    """Whether an attribute of a module may decide what it computes; torch's own are references."""
+    return not name.startswith("_") or (
+        name not in vars(nn.Module()) and isinstance(value, bool | int | float | str | np.ndarray)
+    )
 
 
 def module_state(module: nn.Module) -> dict[str, Any]:

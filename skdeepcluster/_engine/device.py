@@ -97,7 +97,7 @@ def resolve_precision(plan: Plan, device: torch.device) -> str:
 def _may_be_one_pixel_wide(shape: tuple[int, ...]) -> bool:
     """Whether a layer of our convolutional networks may see a map that is one pixel wide."""
     if len(shape) < 3:
-        return True
+        return False
     height, width = shape[-2:]
     return min(height, width) < _SHORTEST_BFLOAT16 or width < min(height, _NARROWEST_BFLOAT16)
 

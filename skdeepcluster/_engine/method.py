@@ -55,7 +55,8 @@ def short_pretraining(data: Data, updates: int) -> int:
 
 def starts_from_samples(data: Data, given: Mapping[str, Any]) -> bool:
     """Whether the start partition comes from the samples, which needs no long pretraining."""
-    return given["init"] == "samples" or (given["init"] == "auto" and data.kind in FROM_SAMPLES)
+    by_kind = data.kind in FROM_SAMPLES and given["architecture"] is not None
+    return given["init"] == "samples" or (given["init"] == "auto" and by_kind)
 
 
 def learns_from_views(data: Data, values: Mapping[str, Any]) -> bool:
@@ -159,7 +160,8 @@ class Method(ABC):
     def make_phases(plan: Plan) -> tuple[Phase, ...]:
         """Describe the training, in the order of the paper's algorithm box.
 
-        Each of the ``n_init`` starts runs all phases but the last. The best start runs the last.
+        Each of the ``n_init`` starts runs the phases before the first that is run `once`, or before
+        the last. The best start runs the others.
 
         Parameters
         ----------

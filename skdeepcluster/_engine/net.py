@@ -98,11 +98,14 @@ class PhaseNet(NeuralNet):
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "PhaseNet":
         """One fresh Adam for each step of the phase."""
         for step in self.phase.steps:
-            parameters = [
-                parameter
-                for name in step.trains
-                for parameter in getattr(self.module_, name).parameters()
-            ]
+            modules = [getattr(self.module_, name) for name in step.trains]
+            # networks may share weights: each is trained once
+            parameters = list(dict.fromkeys(p for module in modules for p in module.parameters()))
+            if not any(parameter.requires_grad for parameter in parameters):
+                raise ValueError(
+                    f"The phase {self.phase.name!r} trains {', '.join(step.trains)}, which has no "
+                    "parameter to train: change architecture, or set requires_grad to True."
+                )
             optimizer = torch.optim.Adam(
                 parameters,
                 lr=self.lr * step.rate,
@@ -123,11 +126,17 @@ class PhaseNet(NeuralNet):
             step.name: {str(n): s for n, s in self.optimizer_of(step).state_dict()["state"].items()}
             for step in self.phase.steps
         }
-        return {"updates": self.updates_, "means": dict(self.means_), "optimizers": optimizers}
+        return {
+            "updates": self.updates_,
+            "means": dict(self.means_),
+            "best": self.best_,
+            "optimizers": optimizers,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Resume from a state that :meth:`state` gave."""
         self.updates_, self.means_ = state["updates"], dict(state["means"])
+        self.best_ = state["best"]
         for step in self.phase.steps:
             optimizer = self.optimizer_of(step)
             moments = {int(n): s for n, s in state["optimizers"][step.name].items()}

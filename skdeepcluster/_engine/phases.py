@@ -38,7 +38,7 @@ class Run:
     augment : callable
         ``(x, generator) -> x``, from samples to randomly augmented samples. It never writes to `x`.
     judge : tuple of index and graph, or None
-        Neighbour graph of the samples themselves; None for text.
+        Neighbour graph of the samples themselves; None for text and in ``partial_fit``.
     simple : tuple of index and int ndarray, or None
         Some rows, and their clusters in a partition of the samples themselves.
     start : int ndarray of shape (n_samples,) or None

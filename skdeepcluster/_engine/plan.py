@@ -1,5 +1,6 @@
 """The plan of a fit: every "auto" is resolved before anything is trained."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -159,7 +160,7 @@ class Plan:
         """All settings that decide the result of the fit, as a plain dict."""
         facts = dataclasses.asdict(self.data)
         # the shape of the images may have come with the samples
-        return facts | {n: v for n, v in self.values.items() if n not in RUN_ONLY} | facts
+        return {n: v for n, v in self.values.items() if n not in RUN_ONLY} | facts
 
 
 def make_plan(
@@ -182,10 +183,14 @@ def make_plan(
     -------
     Plan
     """
+    # the user may change a dict or a list later; networks and callbacks are not copied
+    given = {
+        n: copy.deepcopy(v) if isinstance(v, dict | np.ndarray) else v for n, v in given.items()
+    }
     chosen = {n: v for n, v in given.items() if not (is_auto(v) and n in defaults)}
     # products of numpy's small integers overflow
     integers = {n: int(v) for n, v in chosen.items() if isinstance(v, np.integer)}
-    return Plan(data, scaler, dict(given), {**defaults, **chosen, **integers})
+    return Plan(data, scaler, given, {**defaults, **chosen, **integers})
 
 
 def shape_of_network(

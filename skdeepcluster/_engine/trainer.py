@@ -1,7 +1,6 @@
 """The loop over phases and epochs, with its guards, its cache and its checkpoints."""
 
 import copy
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from joblib import Memory
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
+from .._warnings import warn
 from .checkpoint import Checkpoint, load_module_state, module_state
 from .device import load_torch_random_state, torch_random_state
 from .net import PhaseNet, ShuffledBatches
@@ -20,14 +20,6 @@ from .progress import Progress
 
 _FEWEST_UPDATES = 100  # before the stop rule of a phase is asked: an epoch may be one batch
 _LARGEST_SHARE = 0.9  # of the samples in one cluster, if it did not hold most of them at the start
-
-
-class InterruptedTraining(Exception):
-    """The user stopped training; the module has the state of the last finished epoch."""
-
-
-class _StoppedByCallback(Exception):
-    """A callback ended a phase, so its result must not be cached."""
 
 
 @dataclass
@@ -56,8 +48,6 @@ class Trainer:
         The phases that were done when training was resumed. They are not run again.
     unfinished : dict or None
         The state of a phase that is to be resumed.
-    stopped_by_callback : bool
-        Whether a callback ended a phase.
     first : tuple of int ndarray of shape (n_samples,) and state, or None
         Clusters and module before the first epoch of the last phase, if it is guarded.
     """
@@ -72,7 +62,6 @@ class Trainer:
     finished: list[str] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
     unfinished: dict[str, Any] | None = None
-    stopped_by_callback: bool = False
     first: tuple[np.ndarray, dict[str, Tensor]] | None = None
 
     def state(self, unfinished: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -102,7 +91,7 @@ class Trainer:
             self.progress.tell(f"resumes from the checkpoint, {len(self.history)} epochs done")
 
     def train(self, phases: Sequence[Phase], seed: int) -> None:
-        """Run the phases that are not passed; raise InterruptedTraining if the user stops them.
+        """Run the phases that are not passed.
 
         Each phase seeds the generator anew, so that it does the same whether the phases before it
         were run or came from a cache.
@@ -110,21 +99,14 @@ class Trainer:
         for number, phase in enumerate(phases):
             if phase.name in self.passed:
                 continue
-            try:
-                _PhaseTraining(self, phase, (seed + number) % 2**31).train()
-            except KeyboardInterrupt:
-                raise InterruptedTraining from None
+            _PhaseTraining(self, phase, (seed + number) % 2**31).train()
             self.finished.append(phase.name)
             self.checkpoint.keep(self.name, self.state())
 
     def train_cached(
         self, phases: Sequence[Phase], seed: int, memory: Memory, key: dict[str, Any]
     ) -> None:
-        """Run the phases, or take the result that `memory` holds for the samples and `key`.
-
-        If a callback stopped a phase early, this fit uses the result, but `memory` does not keep
-        it.
-        """
+        """Run the phases, or take the result that `memory` holds for the samples and `key`."""
         if all(phase.name in self.passed for phase in phases):
             return
         computed = False
@@ -133,8 +115,6 @@ class Trainer:
             nonlocal computed
             computed = True
             self.train(phases, seed)
-            if self.stopped_by_callback:
-                raise _StoppedByCallback
             trained = {name for phase in phases for step in phase.steps for name in step.trains}
             state = {
                 name: value.cpu().numpy()
@@ -144,10 +124,7 @@ class Trainer:
             return state, self.history
 
         call = memory.cache(_call, ignore=["compute"])
-        try:
-            state, self.history = call(key, self.run.rows.X, compute)
-        except _StoppedByCallback:
-            return
+        state, self.history = call(key, self.run.rows.X, compute)
         loaded = {name: torch.tensor(value) for name, value in state.items()}
         self.run.module.load_state_dict(self.run.module.state_dict() | loaded)
         if not computed:
@@ -279,9 +256,7 @@ class _PhaseTraining:
         if due and updates >= _FEWEST_UPDATES and phase.stop is not None and phase.stop(run):
             self.trainer.converged = True
             return True
-        stopped = any(run.processes.of_all(self.net.stopped_))
-        self.trainer.stopped_by_callback |= stopped
-        return stopped
+        return any(run.processes.of_all(self.net.stopped_))
 
     def _refresh(self) -> None:
         """New targets."""
@@ -366,9 +341,8 @@ def warn_collapse(history: list[dict[str, Any]], phases: Sequence[Phase]) -> Non
         now = "Fit went back to the state before that."
         if row["phase"] not in guarded:
             now = "It began with random weights, so there is no better state to go back to."
-        warnings.warn(
+        warn(
             f"Clusters collapsed in phase '{row['phase']}', epoch {row['epoch']}: {what}. {now} "
             "Fewer clusters, a smaller learning_rate or a longer pretraining may help.",
             ConvergenceWarning,
-            stacklevel=5,
         )

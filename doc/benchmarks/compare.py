@@ -1,7 +1,7 @@
-"""Our estimators beside what users can pick instead, into compare.jsonl; every run is one line.
+"""What users can pick instead of our estimators, into compare.jsonl; every run is one line.
 
-The rivals have an environment of their own, in which ours run too, with the same libraries. From
-the root of a checkout (the first two lines once):
+The tables have ours beside them, from accuracy.jsonl. The rivals have an environment of their own.
+From the root of a checkout (the first two lines once):
 
     python -m venv rivals
     rivals/bin/pip install -c constraints.txt -r doc/benchmarks/rivals.txt -e .
@@ -45,6 +45,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 import torch
+from accuracy import RESULTS as OUR_RESULTS
 from accuracy import load
 from records import OURS, done, keep, provenance, spread
 from sklearn.base import BaseEstimator, ClusterMixin
@@ -156,10 +157,7 @@ def cells(names, methods, seeds):
 
 PLAN = list(  # cheap and telling runs first, each once
     dict.fromkeys(
-        cells(["digits"], METHODS, [0])
-        + cells(ALL, [*QUICK, *OURS], [0])
-        + cells(ALL, QUICK, SEEDS)
-        + cells(ALL, METHODS, SEEDS)
+        cells(["digits"], [*QUICK, *DEEP], [0]) + cells(ALL, QUICK, SEEDS) + cells(ALL, DEEP, SEEDS)
     )
 )
 
@@ -223,6 +221,19 @@ def run_apart(name, method, seed, folder):
     }
 
 
+def everything():
+    """The runs of the rivals, and ours from accuracy.jsonl, which has no memory."""
+    same = ("set", "seed", "acc", "nmi", "ari", "seconds")
+    ours = [
+        {name: row[name] for name in same}
+        | {"method": row["configuration"], "processor_seconds": row.get("cpu_seconds")}
+        | dict.fromkeys(("clusters", "noise", "megabytes"))
+        for row in done(OUR_RESULTS)
+        if row["configuration"] in OURS
+    ]
+    return done(RESULTS) + ours
+
+
 def mean(rows, column):
     # None where it was not measured, for instance because the machine paused the run
     values = [row[column] for row in rows if row[column] is not None]
@@ -231,7 +242,7 @@ def mean(rows, column):
 
 def table():
     """ACC of every method on every set, then a line for each with everything else."""
-    results = done(RESULTS)
+    results = everything()
     ran = {
         cell: [row for row in results if (row["set"], row["method"]) == cell]
         for cell in [(name, method) for name, method, _ in cells(ALL, METHODS, [0])]
@@ -278,7 +289,7 @@ def picture():
     """ACC against seconds, a panel a set; a mark is the mean over the seeds that ran."""
     import matplotlib.pyplot as plt
 
-    results = [row for row in done(RESULTS) if "failed" not in row]
+    results = [row for row in everything() if "failed" not in row]
     names = [name for name in ALL if any(row["set"] == name for row in results)]
     figure, axes = plt.subplots(
         2, 4, figsize=(13, 6.5), sharex=True, layout="constrained", squeeze=False

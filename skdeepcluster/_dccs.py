@@ -140,9 +140,9 @@ class DCCS(BaseDeepClusterer):
         equal sizes. An array holds positive shares that sum to 1; the first is for cluster 0.
 
     n_neighbors : int, default=5
-        Number of nearest neighbours of a sample, at least 1, fewer for small clusters. For vectors,
-        and for images with the augmentation None or "adversarial", half of the views of a sample
-        are views of one of its neighbours.
+        Number of nearest neighbours of a sample, at least 1. For vectors, and for images with the
+        augmentation None or "adversarial", half of the views of a sample are views of one of its
+        neighbours (of fewer, if clusters are small).
 
     image_shape : tuple of int, default=None
         Shape ``(channels, height, width)`` or ``(height, width)`` of the images that flat rows

@@ -349,6 +349,18 @@ def test_small_clusters_are_judged_by_the_embedding_too():
     assert adjusted_rand_score(y, found) > 0.7
 
 
+def test_all_rows_in_one_cluster_are_not_the_least_cut():
+    """Among so few rows all are neighbours, and smoothing makes them equal."""
+    points = np.array([[0.0], [1.0], [5.0]])
+    near = nearest_graph(points)
+    rng = np.random.RandomState(0)
+    labels = partition._smoothed_partition(
+        points, lambda features: partition.best_k_means(features, 2, rng).labels_, 2
+    )
+    assert (smooth_on_graph(points, near, 60).round(9) == 2.0).all()
+    assert len(np.unique(labels)) == 2
+
+
 @pytest.mark.parametrize("right", range(3))
 def test_the_graph_of_an_embedding_decides_how_much_it_is_smoothed(right):
     points, y = make_blobs(60, centers=3, random_state=0)

@@ -82,10 +82,16 @@ def normalized_cut(graph: sp.csr_array, labels: np.ndarray, n_clusters: int) -> 
 def least_cut(
     graph: sp.csr_array, partitions: list[np.ndarray], n_clusters: int, share: float = 1.0
 ) -> np.ndarray:
-    """The partition with the least cut; but the first, if no cut is below this share of its cut."""
+    """The partition with the least cut; but the first, if no cut is below this share of its cut.
+
+    A partition with empty clusters is not taken if another has fewer: all rows in one cluster cut
+    nothing.
+    """
     cuts = [normalized_cut(graph, labels, n_clusters) for labels in partitions]
-    best = int(np.argmin(cuts))
-    return partitions[best if cuts[best] < share * cuts[0] else 0]
+    used = [len(np.unique(labels)) for labels in partitions]
+    best = min(range(len(cuts)), key=lambda i: (-used[i], cuts[i]))
+    better = used[best] > used[0] or cuts[best] < share * cuts[0]
+    return partitions[best if better else 0]
 
 
 def clearly_worse(

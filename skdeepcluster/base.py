@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._data.door import check_X, resolve_image_shape
 from ._data.kind import data_kind
 from ._data.scaling import IDENTITY
-from ._engine.architecture import refuse_too_wide
+from ._engine.architecture import refuse_architecture
 from ._engine.callbacks import check_callbacks
 from ._engine.device import resolve_device, resolve_precision
 from ._engine.method import Method
@@ -275,7 +275,8 @@ class BaseDeepClusterer(
             seen = shape_of_network(image_shape, given)
             data = Data(data_kind(X, image_shape), n_samples, n_features, image_shape, seen)
         plan = make_plan(data, given, self.defaults(data, given), IDENTITY)
-        refuse_too_wide(plan)
+        refuse_architecture(plan)
+        self.make_augmentation(plan)  # refuses one that these samples cannot have
         scaler = self._model.plan.scaler if again else self.make_scaler(plan, X)
         return plan.with_scaler(scaler).replace(precision=resolve_precision(plan, device))
 

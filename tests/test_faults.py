@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
 
-from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, load_model, save_model
+from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, _fit, load_model, save_model
 from skdeepcluster._data.kind import data_kind
 from skdeepcluster._engine.architecture import feature_shape
 from skdeepcluster._engine.checkpoint import hashes
@@ -676,3 +676,10 @@ def test_a_warning_points_to_the_line_of_the_user(method):
 def test_an_unfitted_estimator_says_so(name):
     with pytest.raises(NotFittedError):
         getattr(DCEC(), name)
+
+
+@pytest.mark.parametrize("parameters", [{"architecture": "conv"}, {"augmentation": "affine"}])
+def test_what_vectors_cannot_have_is_refused_before_long_work(parameters, monkeypatch):
+    monkeypatch.setattr(_fit, "input_graph", None)  # what takes seconds
+    with pytest.raises(ValueError, match="needs images"):
+        model_for(DCEC, **parameters).fit(digits()[0])

@@ -56,11 +56,6 @@ def build_autoencoder(
     shape, architecture = rows.sample_shape, plan.architecture
     if architecture is None:
         return nn.Flatten(), nn.Unflatten(1, shape)
-    if isinstance(architecture, str) and architecture != "mlp" and len(shape) != 3:
-        raise ValueError(
-            f"architecture={architecture!r} needs images: pass X of shape (n_samples, channels, "
-            "height, width), or flat rows with image_shape=(channels, height, width)."
-        )
     if isinstance(architecture, nn.Module):
         raise ValueError(
             f"architecture is one {type(architecture).__name__}, but two networks are needed. Pass "
@@ -79,8 +74,8 @@ def build_autoencoder(
     return pair
 
 
-def refuse_too_wide(plan: Plan) -> None:
-    """Refuse vectors on which our networks would train for hours.
+def refuse_architecture(plan: Plan) -> None:
+    """Refuse vectors for a network for images, or on which our networks would train for hours.
 
     Parameters
     ----------
@@ -90,8 +85,14 @@ def refuse_too_wide(plan: Plan) -> None:
     Raises
     ------
     ValueError
-        If they have more than 50 000 columns.
+        If they are not images, or have more than 50 000 columns.
     """
+    architecture = plan.architecture
+    if isinstance(architecture, str) and architecture != "mlp" and plan.data.image_shape is None:
+        raise ValueError(
+            f"architecture={architecture!r} needs images: pass X of shape (n_samples, channels, "
+            "height, width), or flat rows with image_shape=(channels, height, width)."
+        )
     n_features = math.prod(plan.data.sample_shape)  # that the network sees
     if plan.architecture == "mlp" and n_features > _MOST_COLUMNS:
         raise ValueError(

@@ -257,7 +257,6 @@ def test_attributes_of_any_name():
         ((nn.Linear(64, 4), Variational(4, 64)), "decoder returns an object of type tuple"),
         ((nn.Linear(64, 4), 3), "must give a pair"),
         (lambda shape, m: None, "architecture gives None, but must give a pair"),
-        ("conv", "architecture='conv' needs images"),
     ],
 )
 def test_networks_that_do_not_fit_are_refused(architecture, message):

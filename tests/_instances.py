@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
+from torch.utils.data import Dataset
 
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
 from skdeepcluster._engine.device import resolve_device
@@ -77,6 +78,19 @@ class BatchNormPair:
             nn.Unflatten(1, tuple(sample_shape)),
         )
         return encoder, decoder
+
+
+class Items(Dataset):
+    """A torch Dataset of no array."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
 
 
 # what every estimator is tried with; these pass through scikit-learn's checks

@@ -18,7 +18,7 @@ import pytest
 import scipy
 import scipy.sparse as sp
 import torch
-from _instances import ESTIMATORS, RETURNS_MEMORY
+from _instances import ESTIMATORS, RETURNS_MEMORY, Items
 from PIL import Image
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.feature_extraction.text import HashingVectorizer
@@ -97,19 +97,6 @@ def strided(array):
     wide = np.full((2 * len(array), 3 * array.shape[1]), 7, dtype=array.dtype)
     wide[::2, ::3] = array
     return wide[::2, ::3]
-
-
-class Items(Dataset):
-    """A torch Dataset of no array."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, i):
-        return self.items[i]
 
 
 class Stream(IterableDataset):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from _instances import ESTIMATORS, BatchNormPair, digits, embedding_width, plan_of, small
+from _instances import ESTIMATORS, BatchNormPair, Items, digits, embedding_width, plan_of, small
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback, GradientNormClipping
@@ -533,17 +533,6 @@ def test_a_small_batch_of_a_table_continues_the_training(n_samples):
     assert model.partial_fit(X[:n_samples]).labels_.shape == (n_samples,)
 
 
-class Items(torch.utils.data.Dataset):
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, index):
-        return self.items[index]
-
-
 def test_a_dataset_of_lists_keeps_whole_samples():
     X, y = digits()
     expected = model_for(DCEC).fit(X).labels_
@@ -678,8 +667,8 @@ def test_an_unfitted_estimator_says_so(name):
         getattr(DCEC(), name)
 
 
-@pytest.mark.parametrize("parameters", [{"architecture": "conv"}, {"augmentation": "affine"}])
-def test_what_vectors_cannot_have_is_refused_before_long_work(parameters, monkeypatch):
+@pytest.mark.parametrize(("name", "value"), [("architecture", "conv"), ("augmentation", "affine")])
+def test_what_vectors_cannot_have_is_refused_before_long_work(name, value, monkeypatch):
     monkeypatch.setattr(_fit, "input_graph", None)  # what takes seconds
-    with pytest.raises(ValueError, match="needs images"):
-        model_for(DCEC, **parameters).fit(digits()[0])
+    with pytest.raises(ValueError, match=f"{name}='{value}' needs images"):
+        model_for(DCEC, **{name: value}).fit(digits()[0])

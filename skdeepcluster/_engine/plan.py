@@ -183,7 +183,7 @@ def make_plan(
     -------
     Plan
     """
-    # the user may change a dict or a list later; networks and callbacks are not copied
+    # the user may change a dict or an array later
     given = {
         n: copy.deepcopy(v) if isinstance(v, dict | np.ndarray) else v for n, v in given.items()
     }

@@ -66,6 +66,7 @@ _MIXTURE_RATE = 10.0
 # augmented samples scatter in directions where clean ones do not
 _SHRINKAGE = 1.0
 _RECONSTRUCTIONS = ("prototype_weight", "reconstruction_weight")
+_OF_A_NETWORK = ("n_components", "hidden_units", "n_init", "pretrain_epochs")
 # the others measure angles, shares or signs: subtracting a mean would change these
 _TRANSLATION_INVARIANT = {
     "euclidean",
@@ -822,6 +823,9 @@ def _warn_unused(plan: Plan) -> None:
         if plan.clustering_weight != 1.0:
             what = f"only scales the loss with {where}, because it weights the only term"
             unused.append(("clustering_weight", what))
+    if plan.architecture is None:
+        given = [name for name in _OF_A_NETWORK if not isinstance(plan.given[name], str)]
+        unused += [(name, "has no effect with architecture=None") for name in given]
     if plan.pretrain_target is not None and plan.given["augmentation"] == "masking":
         unused.append(("augmentation", "has no effect with pretrain_target"))
     for name, what in unused:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral
+from skdeepcluster._dmae import _OF_A_NETWORK
 from skdeepcluster._engine.device import resolve_device
 
 # estimator -> the parameters that make its budget small
@@ -130,7 +131,10 @@ def seeded_pair(n_components):
 
 def small(estimator, **parameters):
     """An instance that fits in a tenth of a second."""
-    return estimator(**{**_SMALL, **BUDGETS[estimator], **parameters})
+    parameters = {**_SMALL, **BUDGETS[estimator], **parameters}
+    if parameters.get("architecture", "auto") is None:  # DMAE warns about what it does not use
+        parameters = {n: value for n, value in parameters.items() if n not in _OF_A_NETWORK}
+    return estimator(**parameters)
 
 
 def encoder_width(model):

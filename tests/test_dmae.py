@@ -122,6 +122,17 @@ class Formulas:
         return distance - np.log(q @ np.exp(self.bias)) / self.alpha
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    [{"n_components": 7}, {"hidden_units": (8,)}, {"n_init": 3}, {"pretrain_epochs": 5}],
+)
+def test_without_a_network_its_parameters_are_told_of(parameter):
+    name = next(iter(parameter))
+    with pytest.warns(UserWarning, match=f"{name}=.* has no effect with architecture=None"):
+        told = dmm(max_epochs=1, **parameter).fit(blobs()[0])
+    np.testing.assert_array_equal(told.labels_, dmm(max_epochs=1).fit(blobs()[0]).labels_)
+
+
 MIXTURES = pytest.mark.parametrize(
     "parameters",
     [
@@ -352,10 +363,8 @@ def test_the_first_epoch_is_told_the_partition_and_later_ones_the_e_step():
 @pytest.mark.parametrize("deep", [False, True])
 def test_seeded_start_with_and_without_a_network(dissimilarity, deep):
     X, y = blobs()
-    build = dmae if deep else dmm
-    model = build(
-        n_clusters=3, dissimilarity=dissimilarity, init="seeded", max_epochs=3, pretrain_epochs=30
-    ).fit(X)
+    model = dmae(pretrain_epochs=30) if deep else dmm()
+    model.set_params(n_clusters=3, dissimilarity=dissimilarity, init="seeded", max_epochs=3).fit(X)
     assert phases(model) == (["pretrain", "cluster"] if deep else ["cluster"])
     assert adjusted_rand_score(y, model.labels_) == 1.0
 
@@ -455,7 +464,7 @@ def test_dmae_trains_the_network():
 def test_without_a_network_the_embedding_is_the_scaled_samples():
     X, y = blobs()
     X = 100 * X + 1000
-    model = dmm(dissimilarity="sqeuclidean", scaling="standard", n_components=7).fit(X)
+    model = dmm(dissimilarity="sqeuclidean", scaling="standard").fit(X)
     scaled = StandardScaler().fit_transform(X)
     np.testing.assert_allclose(model.transform(X), scaled, atol=1e-5)
     assert phases(model) == ["cluster"]

@@ -75,7 +75,9 @@ def fitted():
         if name not in found:
             model = clone((MODELS | SMALL)[name]).set_params(n_clusters=4, random_state=0)
             if name != "latents only":
-                model.set_params(max_epochs=1, pretrain_epochs=2)
+                model.set_params(max_epochs=1)
+            if model.get_params().get("architecture") is not None:
+                model.set_params(pretrain_epochs=2)
             found[name] = fit(model, X + 1.0 if name == "DMM-itakura_saito" else X)
         return found[name]
 

@@ -81,6 +81,8 @@ _FAR, _REACH = 10, 0.25  # adversarial views go a quarter of the way to the 10th
 _PROBE = 10.0  # length of the step that finds their direction, as in the code of Hu et al. 2017
 _DROPPED = 0.2  # share of the words of a text that a view leaves out
 
+View = tuple[Tensor, Tensor, Tensor]  # features, logits of the categories, styles
+
 
 class DCCS(BaseDeepClusterer):
     """Use this for images, and for embeddings of pretrained networks.
@@ -197,7 +199,7 @@ class DCCS(BaseDeepClusterer):
         a quarter of this number of epochs, or for the full number if `init` is "samples".
 
     max_epochs : "auto" or int, default="auto"
-        Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
+        Maximum number of epochs of the clustering phase; 0 gives nearest start centers. "auto" is
         enough epochs for about 400 updates of the encoder, of ``n_critic + 1`` batches each; with
         `init` "samples" and for bags of words 100.
 
@@ -636,28 +638,36 @@ def _distances(rows: Rows, others: Tensor) -> Tensor:
 
 
 def _tell_apart(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
-    """The style of a view must show which sample it comes from."""
-    return _pretraining_losses(module, batch)[0]
+    """The style of a view must show which sample it comes from; texts are only reconstructed."""
+    view = module.encode(batch.augment(batch.x))
+    if _reads_words(batch.plan):
+        return _rebuild(module, batch, view)
+    return _compare(module, batch, view, _encode_view(module, batch))
 
 
-def _pretraining_losses(
-    module: CategoryStyleNetwork, batch: Batch
-) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
-    """Losses of two views, and the logits of their categories.
+def _reads_words(plan: Plan) -> bool:
+    """Whether samples are texts.
 
-    Texts are reconstructed from half of their words. Comparing two views of a text would move it
-    away from all others. This spreads a large topic over the whole embedding, and k-means then cuts
-    the topic.
+    Comparing two views of a text would move it away from all others. This spreads a large topic
+    over the whole embedding, and k-means then cuts the topic.
     """
-    _, logits, style = module.encode(batch.augment(batch.x))
-    _, other_logits, other_style = _encode_view(module, batch)
+    return plan.data.kind == "bag of words"
+
+
+def _rebuild(module: CategoryStyleNetwork, batch: Batch, view: View) -> dict[str, Tensor]:
+    """Reconstruction of a sample from both parts of the embedding of its view."""
+    _, logits, style = view
     z = torch.cat([logits.softmax(dim=1), style], dim=1)
-    if batch.plan.data.kind == "bag of words":
-        error = reconstruction_error(module.decoder(z), batch.x).mean()
-        return {"reconstruction": error}, (logits, other_logits)
-    information = contrastive_loss(style, other_style).mean()
-    error = reconstruction_error(module.decoder(z.detach()), batch.x).mean()
-    return {"information": information, "reconstruction": error}, (logits, other_logits)
+    return {"reconstruction": reconstruction_error(module.decoder(z), batch.x).mean()}
+
+
+def _compare(
+    module: CategoryStyleNetwork, batch: Batch, view: View, other: View
+) -> dict[str, Tensor]:
+    """Information between the styles of two views; the decoder learns beside it."""
+    information = contrastive_loss(view[2], other[2]).mean()
+    fixed = (view[0], view[1].detach(), view[2].detach())
+    return {"information": information} | _rebuild(module, batch, fixed)
 
 
 def _start(run: Run) -> dict[str, Tensor]:
@@ -682,7 +692,7 @@ def _pretrained(run: Run) -> Tensor:
     """
     module, rows, first = run.module, run.rows, run.plan.n_clusters
     z = torch.from_numpy(run.embed()).to(rows.device)
-    if run.plan.data.kind == "bag of words":
+    if _reads_words(run.plan):
         return z
     styles = z[:, first:]
     if run.plan.data.kind != "images":
@@ -699,9 +709,11 @@ def _pretrained(run: Run) -> Tensor:
 
 def _imitate(module: CategoryStyleNetwork, batch: Batch) -> dict[str, Tensor]:
     """The losses of pretraining, and the cross-entropy of each view with the start partition."""
-    losses, views = _pretraining_losses(module, batch)
+    view, other = module.encode(batch.augment(batch.x)), _encode_view(module, batch)
+    words = _reads_words(batch.plan)
+    losses = _rebuild(module, batch, view) if words else _compare(module, batch, view, other)
     p = batch.targets["p"]
-    errors = [-(p * logits.log_softmax(dim=1)).sum(dim=1).mean() for logits in views]
+    errors = [-(p * logits.log_softmax(dim=1)).sum(dim=1).mean() for _, logits, _ in (view, other)]
     return losses | {"imitation": errors[0] + errors[1]}
 
 
@@ -788,7 +800,7 @@ def _reconstruct(plan: Plan, module: CategoryStyleNetwork, z: Tensor, x: Tensor)
     return plan.information_weight * error if informs else error
 
 
-def _encode_view(module: CategoryStyleNetwork, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def _encode_view(module: CategoryStyleNetwork, batch: Batch) -> View:
     """Features, logits and styles of a view of each sample, or half of the time of a neighbour."""
     x, generator = batch.x, batch.generator
     if "partners" in batch.targets:

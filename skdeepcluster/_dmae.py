@@ -22,6 +22,8 @@ from ._engine.method import (
     starts_from_samples,
 )
 from ._engine.phases import forward_batches
+from ._sklearn import parameters_named
+from ._start.neighbors import TINY
 from ._start.partition import seed_centers
 from ._start.pretraining import reconstruct, sharpening_round
 from ._warnings import warn
@@ -66,7 +68,7 @@ _MIXTURE_RATE = 10.0
 # augmented samples scatter in directions where clean ones do not
 _SHRINKAGE = 1.0
 _RECONSTRUCTIONS = ("prototype_weight", "reconstruction_weight")
-_OF_A_NETWORK = ("n_components", "hidden_units", "n_init", "pretrain_epochs")
+_OF_A_NETWORK = ("n_components", "hidden_units", "n_init", "pretrain_epochs", "pretrain_target")
 # the others measure angles, shares or signs: subtracting a mean would change these
 _TRANSLATION_INVARIANT = {
     "euclidean",
@@ -197,7 +199,7 @@ class DMAE(BaseDeepClusterer):
         `random_state` is None, a seed is drawn from the `random_state` of the estimator.
 
     max_epochs : "auto" or int, default="auto"
-        Maximum number of epochs of the clustering phase; 0 keeps the start partition. "auto" is
+        Maximum number of epochs of the clustering phase; 0 gives nearest start centers. "auto" is
         enough epochs for about 600 batches, with `init` "samples" 300. For augmented images it is
         1800, unless the round of self-training that the Notes describe comes first.
 
@@ -515,7 +517,7 @@ class DMAE(BaseDeepClusterer):
             (
                 Step("joint", _joint, trains=("encoder", "decoder", "assign"))
                 if joint
-                else Step("mixture", _mixture, trains=("assign",)),
+                else Step("mixture", _mixture, trains=("assign",), rates=_units),
             ),
             plan.learning_rate if joint else _MIXTURE_RATE * plan.learning_rate,
             schedule=plan.schedule(cosine),
@@ -653,6 +655,14 @@ def _regression_phases(plan: Plan) -> tuple[Phase, Phase]:
     )
 
 
+def _units(run: Run) -> dict[str, float]:
+    """Units of the parameters for samples that are not scaled: steps of Adam are absolute."""
+    if run.plan.architecture is not None or run.plan.scaling != "none":
+        return {}
+    deviation = float(np.median(run.embed().std(axis=0))) or 1.0
+    return {"centers": deviation, "factors": 1.0 / deviation}
+
+
 def _features(run: Run) -> dict[str, Tensor]:
     """Features of the samples that the encoder must reproduce."""
     plan = run.plan
@@ -660,8 +670,8 @@ def _features(run: Run) -> dict[str, Tensor]:
     transformer = clone(plan.pretrain_target)
     if hasattr(transformer, "set_output"):
         transformer.set_output(transform="default")
-    if transformer.get_params().get("random_state", 0) is None:
-        transformer.set_params(random_state=run.draw_seed())
+    unseeded = [n for n, v in parameters_named("random_state", transformer).items() if v is None]
+    transformer.set_params(**{name: run.draw_seed() for name in unseeded})
     features = torch.as_tensor(transformer.fit_transform(X), dtype=torch.float32)
     if features.shape != (len(X), plan.n_components):
         raise ValueError(
@@ -694,6 +704,9 @@ def _start(run: Run) -> dict[str, Tensor]:
     else:
         assign, first = start_partition(run, plan.n_clusters, plan.init)
         centers = assign.centers.detach()
+    if plan.architecture is None and plan.dissimilarity in ("cosine", "correlation"):
+        # it ignores the lengths of centers, but steps of Adam turn a short one further
+        centers = _of_one_length(centers, centered=plan.dissimilarity == "correlation")
     with torch.no_grad():
         mixture.centers.copy_(centers)
         run.module.assign = mixture.to(run.rows.device)
@@ -703,6 +716,14 @@ def _start(run: Run) -> dict[str, Tensor]:
         _start_precisions(plan, mixture, Z, labels)
         _choose_units(plan, mixture, _distances(run))
     return {"responsibilities": first["p"]} if first else {}
+
+
+def _of_one_length(centers: Tensor, *, centered: bool) -> Tensor:
+    """Centers whose entries have a mean square of 1, as the scaled samples."""
+    if centered:
+        centers = centers - centers.mean(dim=1, keepdim=True)
+    length = centers.square().mean(dim=1, keepdim=True).sqrt()
+    return torch.where(length > 0, centers / length.clamp_min(TINY), centers)
 
 
 def _start_precisions(
@@ -816,17 +837,18 @@ def _sharpens(data: Data, values: Mapping[str, Any]) -> bool:
 def _warn_unused(plan: Plan) -> None:
     """Tell the user about parameters that this training does not use."""
     unused = []
+    where = "architecture=None" if plan.architecture is None else "train_encoder=False"
     if not _trains_jointly(plan):
-        where = "architecture=None" if plan.architecture is None else "train_encoder=False"
         without = [name for name in _RECONSTRUCTIONS if getattr(plan, name) != 1.0]
         unused = [(name, f"has no effect with {where}") for name in without]
         if plan.clustering_weight != 1.0:
             what = f"only scales the loss with {where}, because it weights the only term"
             unused.append(("clustering_weight", what))
     if plan.architecture is None:
-        given = [name for name in _OF_A_NETWORK if not isinstance(plan.given[name], str)]
-        unused += [(name, "has no effect with architecture=None") for name in given]
-    if plan.pretrain_target is not None and plan.given["augmentation"] == "masking":
+        given = [name for name in _OF_A_NETWORK if plan.given[name] not in ("auto", None)]
+        given += ["augmentation"] if plan.given["augmentation"] == "masking" else []
+        unused += [(name, f"has no effect with {where}") for name in given]
+    elif plan.pretrain_target is not None and plan.given["augmentation"] == "masking":
         unused.append(("augmentation", "has no effect with pretrain_target"))
     for name, what in unused:
         warn(

@@ -18,7 +18,7 @@ from torch import nn
 
 from ._data.rows import Rows
 from ._engine.architecture import build_autoencoder
-from ._engine.checkpoint import Checkpoint, hashes
+from ._engine.checkpoint import VERSIONS, Checkpoint, hashes
 from ._engine.device import local_torch_seed, seeded_layers
 from ._engine.method import Method
 from ._engine.phases import Phase, Run
@@ -260,32 +260,34 @@ class Fit:
 
     def _take_back(self, trainer: Trainer) -> None:
         """Undo a last phase that made the clusters clearly worse."""
-        run, n_clusters = trainer.run, self.plan.n_clusters
-        if run.judge is None or trainer.first is None:
+        run, first, start = trainer.run, trainer.first, trainer.run.start
+        if run.judge is None:
             return
         nodes, graph = run.judge
 
         def cut(labels: np.ndarray) -> float:
-            return normalized_cut(graph, labels[nodes], n_clusters)
+            own = normalized_cut(graph, labels[nodes], self.plan.n_clusters)
+            # the first process decides for all, because processors may differ in the last bits
+            return float(self.processes.of_all(own)[0])
 
-        labels, state = trainer.first
-        # the first process decides for all, because processors may differ in the last bits
-        after, before = self.processes.of_all((cut(_labels(run)), cut(labels)))[0]
-        if clearly_worse(after, before, self.plan):
+        after = cut(_labels(run))
+        if first is not None and clearly_worse(after, before := cut(first[0]), self.plan):
+            labels, state = first
             run.module.load_state_dict(state)
-            sizes = tuple(np.bincount(labels, minlength=n_clusters).tolist())
+            sizes = tuple(np.bincount(labels, minlength=self.plan.n_clusters).tolist())
             trainer.converged = False
             trainer.history[-1] |= {"cluster_sizes": sizes, "taken_back": True}
             what = "Training made the clusters clearly worse, and the last phase was taken back"
-        elif run.start is not None and clearly_worse(after, before := cut(run.start), self.plan):
+        elif start is not None and clearly_worse(after, before := cut(start), self.plan):
             what = "The clusters are clearly worse than the start, which the network did not learn"
         else:
             return
         warn(
             f"{what}: they separate more neighbours than the clusters of the start do (normalised "
-            f"cut {after:.2f}, start {before:.2f}; 0 is the best, {n_clusters} the worst). Common "
-            "reasons are short training, columns with very different scales, and clusters of very "
-            "different sizes. Compare with sklearn.cluster.KMeans, and with init='k-means' and "
+            f"cut {after:.2f}, start {before:.2f}; the lower, the better). Common reasons are "
+            "short training, columns with very different scales, columns of few values, such as "
+            "yes and no, and clusters of very different sizes. Compare with "
+            "sklearn.cluster.KMeans, and with init='k-means' and "
             "max_epochs=0.",
             ConvergenceWarning,
         )
@@ -293,9 +295,9 @@ class Fit:
     # ---------------------------------------------------------------- what a fit depends on
 
     def _hashes(self, by: str, without: Collection[str] = ()) -> dict[str, Any]:
-        """Hashes of the method's name and of its settings."""
+        """The method's name, hashes of its settings, and the versions of the code."""
         settings = {n: v for n, v in self.plan.settings().items() if n not in without}
-        return {"estimator": self.title, **hashes(settings, by)}
+        return {"estimator": self.title, "versions": VERSIONS, **hashes(settings, by)}
 
     def _checkpoint(self, seed: int, previous: nn.Module | None) -> Checkpoint:
         """The checkpoint of this fit; it keeps nothing if fit starts from another fit's module."""

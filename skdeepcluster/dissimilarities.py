@@ -366,7 +366,7 @@ def toroidal(x: Tensor, center: Tensor, *, period: Period) -> Tensor:
     return (difference - turns * periods).square().sum(dim=-1)
 
 
-def wrap(centers: Tensor, period: Period, origin: float | Tensor = 0.0) -> Tensor:
+def wrap(centers: Tensor, period: Period) -> Tensor:
     """Move centers by whole periods to the range of the data, so that users can read them.
 
     Training with :func:`toroidal` may move centers by whole periods, which changes no
@@ -378,13 +378,11 @@ def wrap(centers: Tensor, period: Period, origin: float | Tensor = 0.0) -> Tenso
         Centers.
     period : float or sequence of m floats
         One period for all columns, or one for each column, as in :func:`toroidal`.
-    origin : float or tensor of shape (m,), default=0.0
-        Where the period begins.
 
     Returns
     -------
     tensor of shape (..., m)
-        Up to rounding, periodic columns are in ``[origin, origin + period)``.
+        Up to rounding, periodic columns are in ``[0, period)``.
 
     Examples
     --------
@@ -394,7 +392,7 @@ def wrap(centers: Tensor, period: Period, origin: float | Tensor = 0.0) -> Tenso
             [23., -1.]])
     """
     periods = _periods(period, centers)
-    turns = ((centers - origin) / periods.where(periods > 0, math.inf)).floor()
+    turns = (centers / periods.where(periods > 0, math.inf)).floor()
     return centers - turns * periods
 
 

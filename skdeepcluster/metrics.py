@@ -11,6 +11,8 @@ from sklearn.metrics import silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import check_array, check_consistent_length, column_or_1d, resample
 
+from ._sklearn import parameters_named
+
 
 def clustering_accuracy(labels_true: Any, labels_pred: Any) -> float:
     """Use this if you know the classes: the share of samples in the right cluster.
@@ -113,7 +115,7 @@ class SilhouetteScorer:
         -------
         score : float in [-1, 1]
             Higher is better. -1 if a cluster holds none of the samples, so that a collapse is never
-            the best.
+            the best, and if each holds only one.
         """
         fewest = max(2, _n_clusters(estimator))
         labels = np.asarray(estimator.predict(X))
@@ -134,14 +136,19 @@ class SilhouetteScorer:
             ) from error
         X = X if issparse(X) else X.reshape(len(X), -1)
         if len(labels) > self.max_samples:
-            X, labels = resample(
-                X,
-                labels,
+            some = resample(
+                np.arange(len(labels)),
                 replace=False,
                 n_samples=self.max_samples,
                 stratify=labels,
                 random_state=self.random_state,
             )
+            # one sample of each cluster that is too small for its share
+            missing = np.setdiff1d(labels, labels[some])
+            some = np.append(some, [np.flatnonzero(labels == k)[0] for k in missing]).astype(int)
+            X, labels = X[some], labels[some]
+        if len(np.unique(labels)) == len(labels):
+            return -1.0  # no cluster has two samples
         return float(silhouette_score(X, labels))
 
 
@@ -204,7 +211,7 @@ class StabilityScorer:
         """
         n_clusters = _n_clusters(estimator)
         other = clone(estimator)
-        seeded = _parameters(other, "random_state")
+        seeded = parameters_named("random_state", other)
         seed = np.random.RandomState(self.random_state).randint(np.iinfo(np.int32).max)
         other.set_params(**dict.fromkeys(seeded, seed)).fit(X)
         together = contingency_matrix(other.predict(X), estimator.predict(X))
@@ -216,15 +223,9 @@ class StabilityScorer:
         return float(np.min(pairs[sizes > 1] / (sizes * (sizes - 1))[sizes > 1], initial=1.0))
 
 
-def _parameters(estimator: Any, name: str) -> dict[str, Any]:
-    """Parameters of that name, of the estimator and of the steps of a pipeline."""
-    parameters = estimator.get_params()
-    return {path: value for path, value in parameters.items() if path.split("__")[-1] == name}
-
-
 def _n_clusters(estimator: Any) -> int:
     """The parameter, of the estimator or the last step of a pipeline that has it."""
-    found = list(_parameters(estimator, "n_clusters").values())
+    found = list(parameters_named("n_clusters", estimator).values())
     if not found:
         raise TypeError(
             f"{type(estimator).__name__} has no parameter n_clusters: pass a clusterer that has "

@@ -281,23 +281,21 @@ def test_toroidal_needs_one_period_a_column():
 def test_wrapping_moves_a_center_by_whole_turns_into_the_period():
     x, centers = tensors(*draw("toroidal", {}, k=40))
     centers = 10 * centers
-    origin = torch.tensor([-1.0, 0.0, 5.0, 0.0]).double()
-    wrapped = wrap(centers, PERIOD, origin)
+    wrapped = wrap(centers, PERIOD)
     assert wrapped.dtype == torch.float64
     for column, period in enumerate(PERIOD):
         if period:
-            inside = wrapped[:, column] - origin[column]
-            assert ((inside >= 0) & (inside < period)).all()
+            assert ((wrapped[:, column] >= 0) & (wrapped[:, column] < period)).all()
         else:
             assert torch.equal(wrapped[:, column], centers[:, column])
     found = resolve("toroidal", {"period": PERIOD})
     torch.testing.assert_close(found.pairwise(x, wrapped), found.pairwise(x, centers))
-    assert torch.equal(wrap(wrapped, PERIOD, origin), wrapped)
+    assert torch.equal(wrap(wrapped, PERIOD), wrapped)
 
 
-def test_wrapping_takes_one_period_and_one_origin_for_all_columns():
-    wrapped = wrap(torch.tensor([[1.5, -1.0], [1.0, 0.5]]), 2, origin=-1)
-    assert torch.equal(wrapped, torch.tensor([[-0.5, -1.0], [-1.0, 0.5]]))
+def test_wrapping_takes_one_period_for_all_columns():
+    wrapped = wrap(torch.tensor([[2.5, -1.0], [1.0, 0.5]]), 2)
+    assert torch.equal(wrapped, torch.tensor([[0.5, 1.0], [1.0, 0.5]]))
 
 
 # ------------------------------------------------------------------ gradients

@@ -2,6 +2,8 @@
 
 import contextlib
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import joblib
 import numpy as np
@@ -9,8 +11,15 @@ import pytest
 import scipy.sparse as sp
 import torch
 from _instances import ESTIMATORS, BatchNormPair, Items, digits, embedding_width, plan_of, small
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.kernel_approximation import RBFSampler
+from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
 
@@ -18,6 +27,8 @@ from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, _fit, load_model, sa
 from skdeepcluster._data.kind import data_kind
 from skdeepcluster._engine.architecture import feature_shape
 from skdeepcluster._engine.checkpoint import hashes
+from skdeepcluster.dissimilarities import manhattan
+from skdeepcluster.metrics import SilhouetteScorer
 from skdeepcluster.nn import FeatureEncoder
 
 each = pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -48,6 +59,23 @@ class CtrlC(Callback):
     def on_batch_end(self, net, **kwargs):
         if net.phase.name == self.phase and len(net.history) == 2:
             raise KeyboardInterrupt
+
+
+class CountEpochs(Callback):
+    """Count epochs; the count is not an attribute, so that `memory` sees the same callback."""
+
+    counts: ClassVar[list[int]] = [0]
+
+    @property
+    def count(self):
+        return self.counts[0]
+
+    @count.setter
+    def count(self, value):
+        self.counts[0] = value
+
+    def on_epoch_end(self, net, **kwargs):
+        self.count += 1
 
 
 class StopAfter(Callback):
@@ -672,3 +700,129 @@ def test_what_vectors_cannot_have_is_refused_before_long_work(name, value, monke
     monkeypatch.setattr(_fit, "input_graph", None)  # what takes seconds
     with pytest.raises(ValueError, match=f"{name}='{value}' needs images"):
         model_for(DCEC, **{name: value}).fit(digits()[0])
+
+
+# ---------------------------------------------------------------- units, kinds and copies
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("dissimilarity", [manhattan, "manhattan", "mahalanobis"])
+def test_a_mixture_of_samples_that_are_not_scaled_has_no_unit(dissimilarity, scale):
+    """Steps of Adam are absolute: centers of large numbers stayed where they began."""
+    X, y = make_blobs(400, centers=5, n_features=6, cluster_std=2.5, random_state=0)
+    model = DMAE(
+        5, dissimilarity=dissimilarity, architecture=None, scaling="none", random_state=0
+    ).fit(scale * X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+
+
+@pytest.mark.parametrize("dissimilarity", ["cosine", "correlation"])
+def test_a_dissimilarity_of_directions_does_not_see_lengths(dissimilarity):
+    """A step of Adam turned a short center further than a long one."""
+    rng = np.random.default_rng(1)
+    y = rng.integers(5, size=150)
+    X = 3 * rng.normal(size=(5, 20))[y] + 2 * rng.normal(size=(150, 20))
+    X = X * np.exp(3 * rng.normal(size=(150, 1)))
+    if dissimilarity == "correlation":
+        X = X + 300 * rng.normal(size=(150, 1))
+    model = DMAE(5, dissimilarity=dissimilarity, architecture=None, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+@clusters_may_die
+def test_every_step_of_a_pretrain_target_is_seeded():
+    X, _ = digits()
+    target = make_pipeline(StandardScaler(), RBFSampler(n_components=4))
+    model = model_for(DMAE, pretrain_target=target, pretrain_epochs=2, max_epochs=1)
+    before = np.random.get_state()[1].copy()
+    first, again = model.fit_transform(X), clone(model).fit_transform(X)
+    np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+def test_calls_that_overlap_in_threads_restore_the_threads_of_torch():
+    X, _ = digits()
+    model = model_for(DCEC, pretrain_epochs=1, max_epochs=0, init="k-means").fit(X)
+
+    def threads_of_a_new_thread():
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    own = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with ThreadPoolExecutor(4) as pool:
+            for answer in [pool.submit(model.predict, X) for _ in range(120)]:
+                answer.result()
+        assert (threads_of_a_new_thread(), torch.get_num_threads()) == (2, 2)
+    finally:
+        torch.set_num_threads(own)
+
+
+@clusters_may_die
+def test_memory_keeps_networks_of_other_versions_apart(tmp_path, monkeypatch):
+    X, _ = digits()
+    model = model_for(DCEC, init="k-means", max_epochs=0, memory=str(tmp_path))
+    epochs = CountEpochs()
+    model.set_params(callbacks=[epochs]).fit(X)
+    trained, epochs.count = epochs.count, 0
+    model.fit(X)
+    assert (trained, epochs.count) == (6, 0)
+    monkeypatch.setitem(_fit.VERSIONS, "skdeepcluster", "another")
+    model.fit(X)
+    assert epochs.count == 6
+
+
+@pytest.mark.parametrize("density", [0.4, 0.9])
+@pytest.mark.parametrize("values", [(-1.0, 1.0), (-1.0, -1.0), (1.0, 1.0)])
+def test_sparse_and_dense_samples_are_of_one_kind(values, density):
+    rng = np.random.default_rng(0)
+    X = rng.choice(values, size=(300, 60))
+    kept = np.argsort(rng.random(X.shape), axis=1) < density * 60  # the same number in each row
+    X = X * kept
+    assert data_kind(sp.csr_matrix(X), None) == data_kind(X, None)
+
+
+def test_a_list_that_the_user_changes_is_not_the_fitted_parameter():
+    X, _ = digits()
+    widths = [16, 8]
+    model = model_for(DCEC, hidden_units=widths, init="k-means", max_epochs=0, warm_start=True)
+    model.fit(X)
+    widths[0] = 7
+    assert model.settings_["hidden_units"] == [16, 8]
+    with pytest.raises(ValueError, match="hidden_units"):
+        model.fit(X)
+
+
+@each
+def test_a_float32_parameter_is_the_same_number(estimator):
+    X, _ = digits()
+    rate = np.float32(1e-3)
+    parameters = {"init": "k-means", "pretrain_epochs": 1, "max_epochs": 1, "n_init": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        one = model_for(estimator, learning_rate=rate, **parameters).fit_transform(X)
+        other = model_for(estimator, learning_rate=float(rate), **parameters).fit_transform(X)
+    np.testing.assert_array_equal(one, other)
+
+
+@each
+def test_autocast_of_the_caller_changes_nothing(estimator):
+    X, _ = digits()
+    model = model_for(estimator, init="k-means", pretrain_epochs=1, max_epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        expected = model.fit(X).transform(X)
+        with torch.autocast("cpu", torch.bfloat16):
+            np.testing.assert_array_equal(model.transform(X), expected)
+            np.testing.assert_array_equal(clone(model).fit_transform(X), expected)
+            assert torch.is_autocast_enabled("cpu")
+
+
+def test_the_silhouette_of_a_tiny_cluster():
+    X = np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32)
+    X[0] = 100.0
+    model = KMeans(2, init=X[:2], n_init=1).fit(X)
+    assert np.bincount(model.labels_).min() == 1
+    assert 0.8 < SilhouetteScorer(max_samples=100)(model, X) < 1
+    assert SilhouetteScorer()(model, X[:2]) == -1.0

@@ -931,16 +931,20 @@ def test_learning_rate_follows_the_schedule(schedule):
     np.testing.assert_allclose(rates, [0.01 * schedule(i / 12) for i in range(12)], rtol=1e-12)
 
 
-def test_a_step_has_its_own_rate_and_betas():
+def test_a_step_has_its_own_rates_and_betas():
     seen = []
 
     class Groups(Callback):
         def on_batch_end(self, net, **kwargs):
-            (group,) = net.optimizer_of(net.step_).param_groups
-            seen.append((net.step_.name, group["lr"], group["betas"]))
+            groups = net.optimizer_of(net.step_).param_groups
+            rates = {p.ndim: group["lr"] for group in groups for p in group["params"]}
+            seen.append((net.step_.name, rates, groups[0]["betas"]))
+
+    def halved(run):
+        return {"weight": 0.5}
 
     steps = (
-        Step("critic", toy_loss("a"), trains=("critic",), rate=0.5, betas=(0.5, 0.9)),
+        Step("critic", toy_loss("a"), trains=("critic",), rates=halved, betas=(0.5, 0.9)),
         Step("encode", toy_loss("b"), trains=("encoder",)),
     )
     phase = Phase("own", 2, steps, 0.01, schedule=cosine)
@@ -949,8 +953,10 @@ def test_a_step_has_its_own_rate_and_betas():
         ("critic", (0.5, 0.9)),
         ("encode", (0.9, 0.999)),
     ] * 4
-    rates = [0.01 * cosine(i / 8) * (0.5, 1.0)[i % 2] for i in range(8)]
-    np.testing.assert_allclose([rate for _, rate, _ in seen], rates, rtol=1e-12)
+    for i, (_, rates, _) in enumerate(seen):
+        rate = 0.01 * cosine(i / 8)
+        of_weight = rate * (0.5, 1.0)[i % 2]
+        np.testing.assert_allclose([rates[2], rates[1]], [of_weight, rate], rtol=1e-12)
 
 
 def test_constants_are_known_in_every_phase():

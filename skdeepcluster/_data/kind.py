@@ -73,6 +73,9 @@ def _columns_of_numbers(X: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray
         found[column[(value != low[column]) & (value != high[column])]] = True
         if found.sum() > _FEW_COLUMNS:
             break
+    if sp.issparse(X):  # zeros that are not stored
+        stored = np.bincount(X.indices, minlength=X.shape[1])
+        found |= (stored < X.shape[0]) & (low < 0) & (high > 0)
     return np.flatnonzero(found)
 
 
@@ -96,10 +99,11 @@ def _one_hot(X: Any, low: np.ndarray) -> bool:
     """
     n_samples, n_features = X.shape
     if sp.issparse(X):
-        stored = X.data != 0  # a sparse matrix may store zeros
         row = np.repeat(np.arange(n_samples), np.diff(X.indptr))
-        ones = np.bincount(row[stored], minlength=n_samples)
-        columns = np.bincount(X.indices[stored], minlength=n_features)
+        # beside a row of zeros
+        more = (X.data != low[X.indices]).astype(float) - (low[X.indices] != 0)
+        ones = np.bincount(row, more, n_samples) + np.sum(low != 0)
+        columns = np.bincount(X.indices, more, n_features) + n_samples * (low != 0)
     else:
         ones, columns = np.empty(n_samples), np.zeros(n_features)
         for rows in row_chunks(n_samples, n_features):

@@ -18,6 +18,7 @@ from .._version import __version__
 from .._warnings import warn
 
 _FORMAT = "skdeepcluster checkpoint"
+VERSIONS = {"skdeepcluster": __version__, "torch": torch.__version__}
 # between two writes; after a write of more than a second, this many times its duration
 _SECONDS = 10.0
 
@@ -49,8 +50,7 @@ class Checkpoint:
         if directory is None:
             return
         require_safetensors()
-        versions = {"skdeepcluster": __version__, "torch": torch.__version__}
-        self.name = joblib.hash({"versions": versions, "key": key})
+        self.name = joblib.hash(key)
         self.path = Path(directory) / f"{self.name}.safetensors"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -99,16 +99,20 @@ class PhaseNet(NeuralNet):
         """One fresh Adam for each step of the phase."""
         for step in self.phase.steps:
             modules = [getattr(self.module_, name) for name in step.trains]
+            rates = step.rates(self.run)
             # networks may share weights: each is trained once
-            parameters = list(dict.fromkeys(p for module in modules for p in module.parameters()))
+            parameters = {p: rates.get(n, 1.0) for m in modules for n, p in m.named_parameters()}
             if not any(parameter.requires_grad for parameter in parameters):
                 raise ValueError(
                     f"The phase {self.phase.name!r} trains {', '.join(step.trains)}, which has no "
                     "parameter to train: change architecture, or set requires_grad to True."
                 )
             optimizer = torch.optim.Adam(
-                parameters,
-                lr=self.lr * step.rate,
+                [
+                    {"params": [p for p in parameters if parameters[p] == rate], "rate": rate}
+                    for rate in dict.fromkeys(parameters.values())
+                ],
+                lr=self.lr,
                 betas=step.betas,
                 fused=self.run.rows.device.type in ("cpu", "cuda"),
             )
@@ -202,7 +206,7 @@ class PhaseNet(NeuralNet):
         self.run.progress = min(1.0, self.updates_ / max(1, self.total_updates))
         factor = self.phase.schedule(self.run.progress)
         for group in self.optimizer_of(self.step_).param_groups:
-            group["lr"] = self.phase.learning_rate * self.step_.rate * factor
+            group["lr"] = self.phase.learning_rate * group["rate"] * factor
         self.updates_ += 1
         return super().train_step(batch, **fit_params)
 
@@ -218,8 +222,9 @@ class PhaseNet(NeuralNet):
             losses = self.step_.losses(self.module_, batch)
         loss = functools.reduce(torch.add, losses.values()) * batch.weight
         loss.backward()  # type: ignore[no-untyped-call]
-        (group,) = self.optimizer_of(self.step_).param_groups
-        self.run.processes.average(p.grad for p in group["params"] if p.grad is not None)
+        groups = self.optimizer_of(self.step_).param_groups
+        trained = [p for group in groups for p in group["params"]]
+        self.run.processes.average(p.grad for p in trained if p.grad is not None)
         for name, value in losses.items():
             self.losses_.setdefault(name, []).append(value.detach() * batch.weight)
         return {"loss": loss, "y_pred": None}

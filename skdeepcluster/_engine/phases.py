@@ -199,6 +199,10 @@ def gather(parts: Iterable[tuple[slice, Tensor]], rows: Rows) -> Tensor:
     return whole
 
 
+def _no_rates(run: Run) -> Mapping[str, float]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Step:
     """One optimiser and what it minimises.
@@ -214,8 +218,9 @@ class Step:
         The submodules whose parameters the optimiser holds.
     repeat : int
         Number of consecutive batches for this step before the next step of the phase.
-    rate : float
-        Learning rate of the optimiser, in units of the phase's learning rate.
+    rates : callable
+        ``(run) -> {name: float}``, learning rates of single parameters, in units of the phase's
+        learning rate, which the others have. It is asked once, after the phase's setup.
     betas : tuple of 2 floats
         Decay of Adam's two averages.
     """
@@ -224,7 +229,7 @@ class Step:
     losses: Callable[[Any, Batch], dict[str, Tensor]]
     trains: tuple[str, ...]
     repeat: int = 1
-    rate: float = 1.0
+    rates: Callable[[Run], Mapping[str, float]] = _no_rates
     betas: tuple[float, float] = (0.9, 0.999)
 
 
@@ -241,7 +246,7 @@ class Phase:
     steps : tuple of Step
         Taken in turn, one batch each (or `repeat` batches).
     learning_rate : float
-        Learning rate of every step, times the step's own `rate`.
+        Learning rate of every step, but for its own `rates`.
     schedule : callable
         From the share of the phase done, in [0, 1], to a factor on the learning rate.
     setup : callable, optional

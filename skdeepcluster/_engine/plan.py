@@ -183,14 +183,15 @@ def make_plan(
     -------
     Plan
     """
-    # the user may change a dict or an array later
+    # the user may change a dict, an array or a list later; callbacks are the user's own objects
     given = {
         n: copy.deepcopy(v) if isinstance(v, dict | np.ndarray) else v for n, v in given.items()
     }
+    given |= {n: list(v) for n, v in given.items() if isinstance(v, list)}
     chosen = {n: v for n, v in given.items() if not (is_auto(v) and n in defaults)}
-    # products of numpy's small integers overflow
-    integers = {n: int(v) for n, v in chosen.items() if isinstance(v, np.integer)}
-    return Plan(data, scaler, given, {**defaults, **chosen, **integers})
+    # products of numpy's small integers overflow, and products with its float32 are rounded
+    numbers = {n: v.item() for n, v in chosen.items() if isinstance(v, np.generic)}
+    return Plan(data, scaler, given, {**defaults, **chosen, **numbers})
 
 
 def shape_of_network(

@@ -1,4 +1,4 @@
-"""Set the number of CPU threads during fit or another method, and restore it after."""
+"""Settings of torch and BLAS during fit or another method, and restore them after."""
 
 import contextlib
 import functools
@@ -12,26 +12,54 @@ from threadpoolctl import ThreadpoolController
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
-_BLAS = threading.Lock()
-_blas_users = 0
+_BLAS, _TORCH = threading.Lock(), threading.Lock()
+_blas_users, _torch_users = 0, 0
 _blas_limits: Any = None
+_torch_before = 1
+_inside = threading.local()
 
 
 @contextlib.contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use `count` threads; the setting belongs to the calling thread.
+    """Let torch use `count` threads, then restore its setting.
+
+    torch keeps a number for each thread, and gives new threads the last one that was set. A thread
+    that begins during a call of another would take the number of that call for its own. So calls
+    that overlap restore what the first of them found.
 
     Parameters
     ----------
     count : int
         At least 1.
     """
+    global _torch_users, _torch_before
+    outermost = not getattr(_inside, "call", False)
     before = torch.get_num_threads()
+    if outermost:
+        with _TORCH:
+            _torch_before = before if _torch_users == 0 else _torch_before
+            _torch_users += 1
+            before = _torch_before
+        _inside.call = True
     torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        if outermost:
+            _inside.call = False
+            with _TORCH:
+                _torch_users -= 1
+
+
+@contextlib.contextmanager
+def _no_autocast() -> Iterator[None]:
+    """Leave the caller's `torch.autocast`: the precision is a parameter of the estimator."""
+    with contextlib.ExitStack() as stack:
+        for device in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 @contextlib.contextmanager
@@ -65,17 +93,17 @@ def all_threads(count: int) -> Iterator[None]:
 def _in(threads: Callable[[int], Any], method: Call) -> Call:
     @functools.wraps(method)
     def limited(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with threads(effective_n_jobs(getattr(self, "n_jobs", None))):
+        with threads(effective_n_jobs(getattr(self, "n_jobs", None))), _no_autocast():
             return method(self, *args, **kwargs)
 
     return cast(Call, limited)
 
 
 def fit_threads(method: Call) -> Call:
-    """Run a method like fit, which trains, with the number of threads in `n_jobs`."""
+    """Run a method like fit, which trains, with `n_jobs` threads and without autocast."""
     return _in(all_threads, method)
 
 
 def answer_threads(method: Call) -> Call:
-    """Run a method like predict, which does not train, with the number of threads in `n_jobs`."""
+    """Run a method like predict, which does not train: `n_jobs` threads, no autocast."""
     return _in(torch_threads, method)

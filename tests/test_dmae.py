@@ -576,7 +576,7 @@ def test_a_cold_round_mixture_is_k_means(objective):
     X, _ = make_blobs(300, centers=5, cluster_std=1.5, random_state=0)
     k_means = KMeans(5, n_init=20, random_state=0).fit(X)
     # all samples, as in a step of k-means; small steps, because the paper's objective moves on
-    budget = {"alpha": 100.0, "batch_size": 300, "learning_rate": 1e-3}
+    budget = {"alpha": 100.0, "batch_size": 300, "learning_rate": 3e-4}
     agreement = []
     for seed in range(3):
         parameters = {"dissimilarity": "sqeuclidean", "objective": objective, **budget}
@@ -584,8 +584,7 @@ def test_a_cold_round_mixture_is_k_means(objective):
         distances = np.square(X[:, None] - model.cluster_centers_).sum(axis=2)
         assert distances.min(axis=1).sum() <= 1.01 * k_means.inertia_
         agreement.append(adjusted_rand_score(k_means.labels_, model.labels_))
-    # 1 of 20 seeds starts from another optimum of k-means, of 0.04 % more inertia; measured means:
-    # 1.0, 1.0 and 0.995 for the objectives, at commit 583f2c4 1.0 for all
+    # 1 of 8 seeds starts from another optimum of k-means, of 0.04 % more inertia
     assert np.mean(agreement) > 0.97
 
 

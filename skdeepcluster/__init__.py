@@ -8,7 +8,8 @@ Which estimator first?
 * Tables: any, after encoding categories and imputing missing values.
 * Curves and sheets in few dimensions: ``DualAESpectral``.
 * Periodic columns, angles or shares: ``DMAE`` with ``architecture=None``.
-* Round clusters, or fewer than a few hundred rows: :class:`~sklearn.cluster.KMeans` is enough.
+* Round clusters, or a table or embeddings with fewer than about 300 rows:
+  :class:`~sklearn.cluster.KMeans` is enough.
 """
 
 from ._dccs import DCCS

@@ -18,13 +18,14 @@ from .base import BaseDeepClusterer
 from .metrics import clustering_accuracy
 
 _DRAWN = 1000  # rows; t-SNE takes seconds for this number
-_QUICK = "DualAESpectral"  # the fastest on these images
-_QUICK_BUDGETS = {"pretrain_epochs": 40, "max_epochs": 15}
+_QUICK = "DCCS"  # the most accurate on these images
+_QUICK_BUDGETS = {"pretrain_epochs": 30, "max_epochs": 15}
 _NEXT = """
 Next, cluster your own data, an array or a data frame X with a row for each sample:
 
-    from skdeepcluster import DCEC
-    labels = DCEC(n_clusters=10).fit_predict(X)
+    from skdeepcluster import DCCS, DCEC
+    labels = DCCS(n_clusters=10, image_shape=(8, 8)).fit_predict(X)  # each row is an image
+    labels = DCEC(n_clusters=10).fit_predict(X)  # a table, or other vectors
 
 help(skdeepcluster) says which estimator fits which data."""
 
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     which.add_argument(
         "--quick",
         action="store_true",
-        help=f"{_QUICK} alone, with about a third of its training: less than a minute",
+        help=f"{_QUICK} alone, with a shorter training: less than a minute",
     )
     options = parser.parse_args(arguments)
     budgets = _QUICK_BUDGETS if options.quick else {}
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         spaces[f"{name}: ACC {accuracies[name]:.3f}"] = model.transform(X)
     _draw(spaces, y, options.output)
     if options.quick:
-        print("With all of its training, an estimator is more accurate: leave out --quick.")
+        print("For the full training of all estimators, leave out --quick.")
     print(_NEXT)
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 
-from skdeepcluster import DualAESpectral, __main__, _dccs, _dmae, _dual_ae_spectral
+from skdeepcluster import DCCS, __main__, _dccs, _dmae, _dual_ae_spectral
 from skdeepcluster._engine import method
 
 
@@ -87,12 +87,12 @@ def test_quick_fits_one_estimator_with_less_training(monkeypatch, panels, capsys
         model.set_params(pretrain_epochs=1, max_epochs=1)
         return model.fit(X).labels_
 
-    monkeypatch.setattr(DualAESpectral, "fit_predict", fit_predict)
+    monkeypatch.setattr(DCCS, "fit_predict", fit_predict)
     monkeypatch.setattr(__main__, "_DRAWN", 100)
     __main__.main(["--quick", "--output", str(tmp_path / "digits.png")])
     out = capsys.readouterr().out
-    assert fitted(out) == ["KMeans", "SpectralClustering", "DualAESpectral"]
-    assert (trained[0]["pretrain_epochs"], trained[0]["max_epochs"]) == (40, 15)
+    assert fitted(out) == ["KMeans", "SpectralClustering", "DCCS"]
+    assert (trained[0]["pretrain_epochs"], trained[0]["max_epochs"]) == (30, 15)
     assert "leave out --quick" in out
     assert len(panels) == 2
 

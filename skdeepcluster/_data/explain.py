@@ -150,5 +150,6 @@ def _explain_text(cell: str | bytes | PurePath, name: str, code: str) -> str:
     return (
         f"{begin} Convert X to numbers first: categories with OneHotEncoder, texts with "
         "TfidfVectorizer in a pipeline, both from scikit-learn; read files into arrays, for "
-        "example pictures with skdeepcluster.datasets.load_images(folder)."
+        "example pictures with skdeepcluster.datasets.load_images(folder). The page on tables in "
+        "the user guide shows a pipeline for categories."
     )

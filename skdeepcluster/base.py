@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import ClassifierTags, Tags, check_array
@@ -16,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._data.door import check_X, resolve_image_shape
 from ._data.kind import data_kind
+from ._data.objects import objects_move
 from ._data.scaling import IDENTITY
 from ._engine.architecture import refuse_architecture
 from ._engine.callbacks import check_callbacks
@@ -210,6 +212,7 @@ class BaseDeepClusterer(
             )
         device = resolve_device(given["device"])
         plan = self._make_plan(X, found, given, device, again)
+        _warn_moving_objects(plan, X)
         rows = plan.rows(X, device, resident=True)
         previous = self._model.module if again else None
         phases = self.resumed_phases(plan, previous) if again else self.make_phases(plan)
@@ -550,6 +553,20 @@ def _refuse_parameters(name: str, given: Mapping[str, Any]) -> None:
             f"checkpoint={given['checkpoint']!r} with random_state={random_state!r}: only a fit "
             "that repeats can be resumed. Pass an int as random_state, or checkpoint=None."
         )
+
+
+def _warn_moving_objects(plan: Plan, X: Any) -> None:
+    """Tell the user if clusters would follow the places of the objects in the images."""
+    shape = plan.data.image_shape
+    if shape is None or issparse(X) or not objects_move(X.reshape(-1, *shape)):
+        return
+    warn(
+        "The images show small objects at different places, and the clusters may follow the places "
+        "and sizes. Cut out the objects first: "
+        "X = skdeepcluster.datasets.crop_to_objects(images), for images of shape (n_images, "
+        "channels, height, width).",
+        UserWarning,
+    )
 
 
 def _same(a: Any, b: Any) -> bool:

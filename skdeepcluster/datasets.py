@@ -1,4 +1,4 @@
-"""Load a folder of pictures as an array, and make synthetic data to compare dissimilarities on.
+"""Load a folder of pictures, cut out their objects, and make data to compare dissimilarities on.
 
 The generators follow the code of Lara and Gonzalez 2020, "Dissimilarity Mixture Autoencoder for
 Deep Clustering" (arXiv 2006.08177); the defaults are the settings of the paper. Its two other sets
@@ -6,16 +6,19 @@ are ``make_moons(1000, noise=0.1)`` and ``make_circles(1000, noise=0.1, factor=0
 scikit-learn.
 """
 
+import math
 import os
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.datasets import make_blobs
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils import shuffle as shuffle_rows
 
+from ._data.objects import box_of
 from ._sklearn import Interval, validate_params
 
 _TORUS_CENTERS = [[1, 0], [-1, 1], [0, -1], [0, 0]]
@@ -133,6 +136,86 @@ def _read_picture(file: Path, size: int, mode: str) -> np.ndarray:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
     return np.asarray(ImageOps.fit(picture.convert(mode), (size, size)))
+
+
+@validate_params(
+    {
+        "images": ["array-like"],
+        "size": _COUNT,
+        "margin": [Interval(Real, 0, None, closed="left")],
+    },
+    prefer_skip_nested_validation=True,
+)
+def crop_to_objects(images: Any, *, size: int = 32, margin: float = 0.1) -> np.ndarray:
+    """Cut a square around the object in each image, and bring all squares to one size.
+
+    Use it if the images show one object each, at different places or in different sizes, before a
+    plain background. Without it, the clusters follow the places. The background is the median
+    colour of the border. A pixel belongs to the object if its difference from that colour is more
+    than a fifth of the largest difference in the image. Images are independent of each other, so
+    new ones need nothing from a fit.
+
+    Parameters
+    ----------
+    images : array-like of shape (n_images, channels, height, width)
+        Finite pixels in any range.
+    size : int, default=32
+        Height and width of the result, in pixels.
+    margin : float, default=0.1
+        Background that is kept around the object, as a share of its longer side. Where the square
+        ends outside of the image, it is filled with the background.
+
+    Returns
+    -------
+    squares : ndarray of shape (n_images, channels, size, size), dtype float32
+        In the range of the input. An image of one colour is resized as a whole.
+
+    Raises
+    ------
+    ValueError
+        If `images` has another shape, or holds NaN or infinity.
+
+    Examples
+    --------
+    A white rectangle of 4 x 2 pixels somewhere on a black image:
+
+    >>> import numpy as np
+    >>> from skdeepcluster.datasets import crop_to_objects
+    >>> images = np.zeros((1, 1, 12, 12))
+    >>> images[0, 0, 7:11, 3:5] = 1.0
+    >>> crop_to_objects(images, size=4, margin=0.0)[0, 0]
+    array([[0., 1., 1., 0.],
+           [0., 1., 1., 0.],
+           [0., 1., 1., 0.],
+           [0., 1., 1., 0.]], dtype=float32)
+    """
+    images = check_array(images, dtype=np.float32, allow_nd=True, ensure_min_features=0)
+    if images.ndim != 4:
+        raise ValueError(
+            f"images has shape {images.shape}, but must have shape (n_images, channels, height, "
+            "width): for flat rows pass X.reshape(-1, channels, height, width)."
+        )
+    squares = np.empty((*images.shape[:2], size, size), dtype=np.float32)
+    for square, image in zip(squares, images, strict=True):
+        cut = torch.from_numpy(_square_around_object(image, margin))
+        square[:] = torch.nn.functional.interpolate(
+            cut[None], (size, size), mode="bilinear", antialias=True, align_corners=False
+        )[0]
+    return squares
+
+
+def _square_around_object(image: np.ndarray, margin: float) -> np.ndarray:
+    box = box_of(image)
+    side = math.ceil(max(box.bottom - box.top, box.right - box.left) * (1 + 2 * margin))
+    top, left = (box.top + box.bottom - side) // 2, (box.left + box.right - side) // 2
+    square = np.empty((len(image), side, side), dtype=np.float32)
+    square[:] = box.background[:, None, None]
+    _, height, width = image.shape
+    rows = slice(max(top, 0), min(top + side, height))
+    columns = slice(max(left, 0), min(left + side, width))
+    here = square[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    here[:] = image[:, rows, columns]
+    return square
 
 
 @validate_params(

@@ -1,15 +1,20 @@
 """Images with more pixels than the network sees."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from _instances import digits, small
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, load_model, save_model
 from skdeepcluster._data.rows import Rows
 from skdeepcluster._data.scaling import IDENTITY
 from skdeepcluster._engine.plan import shape_of_network
+from skdeepcluster.datasets import crop_to_objects
 
 SHORT = {"pretrain_epochs": 1, "max_epochs": 1, "n_init": 1, "random_state": 0}
 ESTIMATORS = [DCEC, DMAE, DualAESpectral, DCCS]
@@ -134,3 +139,62 @@ def test_a_warm_start_cannot_change_the_bound():
     model = DCEC(2, **SHORT, max_pixels=100, warm_start=True).fit(X)
     with pytest.raises(ValueError, match="max_pixels"):
         model.set_params(max_pixels=200).fit(X)
+
+
+# ---------------------------------------------------------------- objects at different places
+
+
+def scattered(n_samples=300, channels=1, side=40):
+    """Digits of 8 x 8 at random places of larger images, with random contrast."""
+    X, y = digits(n_samples, n_class=10)
+    rng = np.random.default_rng(0)
+    images = np.zeros((len(X), channels, side, side))
+    for image, digit in zip(images, X.reshape(-1, 8, 8), strict=True):
+        top, left = rng.integers(side - 8 + 1, size=2)
+        image[:, top : top + 8, left : left + 8] = rng.uniform(0.3, 1) * digit
+    return images, y
+
+
+def test_objects_at_different_places_are_told_of():
+    images, _ = scattered()
+    model = small(DCEC, init="k-means", pretrain_epochs=1, max_epochs=0)
+    with pytest.warns(UserWarning, match="at different places.*crop_to_objects"):
+        model.fit(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.fit(crop_to_objects(images, size=8))
+        model.set_params(image_shape=(8, 8)).fit(digits(300, n_class=10)[0])
+
+
+@pytest.mark.parametrize("background", [0.0, 5.0])
+def test_cutting_out_undoes_the_places(background):
+    images, _ = scattered(channels=2)
+    expected = crop_to_objects(digits(300, n_class=10)[0].reshape(-1, 1, 8, 8), size=16, margin=0.0)
+    found = crop_to_objects(background + images, size=16, margin=0.0) - background
+    assert (found.shape, found.dtype) == ((len(images), 2, 16, 16), np.float32)
+    found /= found.max(axis=(1, 2, 3), keepdims=True)
+    expected /= expected.max(axis=(1, 2, 3), keepdims=True)
+    near = np.abs(found - expected).mean(axis=(1, 2, 3))
+    # a digit that touches the border of its 8 x 8 pixels has another background there
+    assert np.median(near) < 0.01
+
+
+def test_one_object_in_a_corner_and_none():
+    images = np.full((2, 3, 10, 20), 7, dtype=np.uint8)
+    images[0, :, :4, 18:] = 9
+    squares = crop_to_objects(images, size=4, margin=0.0)
+    assert squares[0, 0].tolist() == [[7, 9, 9, 7]] * 4  # the square reaches beyond the image
+    np.testing.assert_allclose(squares[1], 7, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 64), (3, 8, 8)])
+def test_cutting_out_needs_images(shape):
+    with pytest.raises(ValueError, match=r"must have shape .n_images, channels, height"):
+        crop_to_objects(np.zeros(shape))
+
+
+def test_cutting_out_works_in_a_pipeline():
+    images, _ = scattered()
+    model = small(DCEC, init="k-means", pretrain_epochs=1, max_epochs=0, random_state=0)
+    pipeline = make_pipeline(FunctionTransformer(crop_to_objects), model).fit(images)
+    np.testing.assert_array_equal(pipeline.predict(images[:5]), model.labels_[:5])

@@ -45,7 +45,7 @@ SHARED: Mapping[str, Any] = MappingProxyType(
     }
 )
 _MANY_SAMPLES = 10_000  # for more samples, training takes more batches
-# parameters that do not change the result of a fit
+# how a fit runs, and from where; not in settings_
 RUN_ONLY = frozenset(
     {
         "device",

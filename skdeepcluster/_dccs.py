@@ -190,8 +190,8 @@ class DCCS(BaseDeepClusterer):
 
     n_init : "auto" or int, default="auto"
         Number of starts from new random weights, at least 1. The best one, chosen without labels,
-        is trained to the end. "auto" is 1, for bags of words 2, whose embeddings are clustered
-        together. With ``init=None`` and 2 or more starts, each trains for `pretrain_epochs`.
+        is trained to the end. "auto" is 1. With ``init=None`` and 2 or more starts, each start
+        trains for `pretrain_epochs`.
 
     pretrain_epochs : "auto" or int, default="auto"
         Epochs of pretraining. "auto" is enough for about 600 batches, with `init` "samples" 300
@@ -522,7 +522,6 @@ class DCCS(BaseDeepClusterer):
             "architecture": "conv" if images else "mlp",
             "preprocessing": "grayscale",
             "init": STARTS.get(data.kind, "spectral"),
-            "n_init": 2 if words and given["init"] is not None else 1,
             "pretrain_epochs": epochs(pretraining),
             "max_epochs": epochs((_SHORT_CLUSTER_UPDATES if few else _CLUSTER_UPDATES) * turn),
         }
@@ -587,8 +586,6 @@ class DCCS(BaseDeepClusterer):
             schedule=plan.schedule(cosine),
             setup=_start,
             whole_batches=True,
-            # all starts give one partition, because there is no judge of texts
-            once=_reads_words(plan),
         )
         pretrain = view_pretraining(plan, _tell_apart, network)
         return pretrain, imitate, cluster

@@ -261,7 +261,7 @@ class Fit:
     def _take_back(self, trainer: Trainer) -> None:
         """Undo a last phase that made the clusters clearly worse."""
         run, first, start = trainer.run, trainer.first, trainer.run.start
-        if run.judge is None:
+        if run.judge is None or (first is None and start is None):
             return
         nodes, graph = run.judge
 

@@ -29,8 +29,7 @@ CASES = [
 def fitted(estimator, name, parameters):
     data, shape = DATA[name]
     data = data.astype(np.float32)
-    model = small(estimator, n_clusters=4, random_state=0, **shape)
-    return model.set_params(**parameters).fit(data), data
+    return small(estimator, n_clusters=4, random_state=0, **shape, **parameters).fit(data), data
 
 
 @pytest.mark.parametrize(("estimator", "name", "parameters"), CASES)

@@ -112,7 +112,7 @@ PLAN = [  # set, configurations, seeds
     ("optdigits", ["DCCS"], 5),
     ("coil20_32", ["DCCS"], 5),
     ("fashion_10k", ["DCCS"], 5),
-    ("r8", ["DCCS"], 3),
+    ("r8", ["DCCS"], 8),
     ("20newsgroups", ["DCCS"], 3),
     ("digits", TABLE_5_ROWS, 3),
     ("usps", ["DMAE"], 5),

@@ -560,11 +560,11 @@ def _warn_moving_objects(plan: Plan, X: Any) -> None:
     shape = plan.data.image_shape
     if shape is None or issparse(X) or not objects_move(X.reshape(-1, *shape)):
         return
+    images = "X" if plan.given["image_shape"] is None else f"X.reshape(-1, *{shape})"
     warn(
         "The images show small objects at different places, and the clusters may follow the places "
-        "and sizes. Cut out the objects first: "
-        "X = skdeepcluster.datasets.crop_to_objects(images), for images of shape (n_images, "
-        "channels, height, width).",
+        f"and sizes. Cut out the objects first, also those of new images: pass "
+        f"skdeepcluster.datasets.crop_to_objects({images}) instead of X, without image_shape.",
         UserWarning,
     )
 

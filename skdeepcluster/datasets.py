@@ -191,9 +191,11 @@ def crop_to_objects(images: Any, *, size: int = 32, margin: float = 0.1) -> np.n
     """
     images = check_array(images, dtype=np.float32, allow_nd=True, ensure_min_features=0)
     if images.ndim != 4:
+        gray = "images[:, None] for images without channels"
+        flat = "images.reshape(-1, channels, height, width) for flat rows"
         raise ValueError(
             f"images has shape {images.shape}, but must have shape (n_images, channels, height, "
-            "width): for flat rows pass X.reshape(-1, channels, height, width)."
+            f"width): pass {gray if images.ndim == 3 else flat}."
         )
     squares = np.empty((*images.shape[:2], size, size), dtype=np.float32)
     for square, image in zip(squares, images, strict=True):

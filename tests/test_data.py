@@ -801,17 +801,36 @@ def test_a_fitted_model_refuses(name, method, request):
         ((-4, -4), X),
         ((0, 4), X),
         ((2, 3, 4), X[:, :15]),
-        ((1, 5, 5), IMAGES),
         ((1, 5, 5), sp.csr_array(X)),
     ],
 )
 def test_an_image_shape_that_does_not_multiply(image_shape, data):
-    n_features = data.shape[1] if data.ndim == 2 else 16
     refused(
         lambda: tiny(image_shape=image_shape).fit(data),
         ValueError,
-        re.escape(f"image_shape={image_shape}") + f".*{n_features} features",
+        re.escape(f"image_shape={image_shape}") + f".*{data.shape[1]} features",
         "product must be the number of features",
+    )
+
+
+def test_an_image_shape_beside_images_of_another():
+    refused(
+        lambda: tiny(image_shape=(5, 5)).fit(IMAGES),
+        ValueError,
+        r"image_shape=\(5, 5\) does not fit X, which holds images of shape \(1, 4, 4\)",
+        "leave it out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"), [((2, 8), "flat rows"), ((5, 5), "cropped in the same way")]
+)
+def test_images_of_another_shape_than_in_fit(shape, remedy):
+    refused(
+        lambda: tiny().fit(IMAGES).predict(np.zeros((3, 1, *shape))),
+        ValueError,
+        r"was fitted on images of shape \(1, 4, 4\)",
+        remedy,
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from _instances import digits, small
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -158,8 +159,11 @@ def scattered(n_samples=300, channels=1, side=40):
 def test_objects_at_different_places_are_told_of():
     images, _ = scattered()
     model = small(DCEC, init="k-means", pretrain_epochs=1, max_epochs=0)
-    with pytest.warns(UserWarning, match="at different places.*crop_to_objects"):
+    with pytest.warns(UserWarning, match=r"at different places.*crop_to_objects\(X\)"):
         model.fit(images)
+    rows = images.reshape(len(images), -1)
+    with pytest.warns(UserWarning, match=r"crop_to_objects\(X\.reshape\(-1, \*\(1, 40, 40\)\)\)"):
+        clone(model).set_params(image_shape=(40, 40)).fit(rows)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         model.fit(crop_to_objects(images, size=8))
@@ -187,9 +191,11 @@ def test_one_object_in_a_corner_and_none():
     np.testing.assert_allclose(squares[1], 7, rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(3, 64), (3, 8, 8)])
-def test_cutting_out_needs_images(shape):
-    with pytest.raises(ValueError, match=r"must have shape .n_images, channels, height"):
+@pytest.mark.parametrize(
+    ("shape", "remedy"), [((3, 64), r"reshape.* for flat rows"), ((3, 8, 8), r"images\[:, None\]")]
+)
+def test_cutting_out_needs_images(shape, remedy):
+    with pytest.raises(ValueError, match=rf"must have shape \(n_images, channels.*{remedy}"):
         crop_to_objects(np.zeros(shape))
 
 

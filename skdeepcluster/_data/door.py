@@ -145,7 +145,9 @@ def _refuse_other_images(estimator: Any, image_shape: tuple[int, ...]) -> None:
     """Refuse images of another shape than those of fit."""
     fitted = estimator.image_shape_
     if image_shape != fitted:
-        remedy = "Pass samples like those of fit, or X.reshape(len(X), -1) for flat rows."
+        remedy = "Pass samples like those of fit, resized or cropped in the same way."
+        if math.prod(image_shape) == estimator.n_features_in_:
+            remedy = "Pass samples like those of fit, or X.reshape(len(X), -1) for flat rows."
         raise ValueError(
             f"X holds images of shape {image_shape}, but {type(estimator).__name__} was fitted on "
             f"{'images of shape ' + str(fitted) if fitted else 'vectors'}. "
@@ -264,9 +266,13 @@ def resolve_image_shape(
     shape = tuple(map(int, shape)) if counts else shape  # products of numpy integers may overflow
     if len(shape) != 3 or not counts or math.prod(shape) != n_features:
         raise ValueError(
-            f"image_shape={tuple(image_shape)} does not fit rows of {n_features} features. Pass "
-            "(channels, height, width), or (height, width) for one channel. The product must be "
-            "the number of features."
+            f"image_shape={tuple(image_shape)} does not fit "
+            + (
+                f"X, which holds images of shape {found}: leave it out."
+                if found
+                else f"rows of {n_features} features. Pass (channels, height, width), or (height, "
+                "width) for one channel. The product must be the number of features."
+            )
         )
     if found is None and shape[-1] in (1, 3, 4) and shape[0] > 4:
         height, width, channels = shape

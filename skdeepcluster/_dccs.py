@@ -199,7 +199,7 @@ class DCCS(BaseDeepClusterer):
         a quarter of this number of epochs, or for the full number if `init` is "samples".
 
     max_epochs : "auto" or int, default="auto"
-        Maximum number of epochs of the clustering phase; 0 gives nearest start centers. "auto" is
+        Maximum number of epochs of the clustering phase; 0 stops at the start. "auto" is
         enough epochs for about 400 updates of the encoder, of ``n_critic + 1`` batches each; with
         `init` "samples" and for bags of words 100.
 

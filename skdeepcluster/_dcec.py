@@ -105,7 +105,7 @@ class DCEC(BaseDeepClusterer):
         as many epochs follow, in which the network learns the start partition.
 
     max_epochs : "auto" or int, default="auto"
-        Maximum number of epochs of the clustering phase; 0 gives nearest start centers. "auto" is
+        Maximum number of epochs of the clustering phase; 0 stops at the start. "auto" is
         enough epochs for about 1000 batches, with `init` "samples" 300.
 
     batch_size : int, default=256

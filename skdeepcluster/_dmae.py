@@ -199,7 +199,7 @@ class DMAE(BaseDeepClusterer):
         `random_state` is None, a seed is drawn from the `random_state` of the estimator.
 
     max_epochs : "auto" or int, default="auto"
-        Maximum number of epochs of the clustering phase; 0 gives nearest start centers. "auto" is
+        Maximum number of epochs of the clustering phase; 0 stops at the start. "auto" is
         enough epochs for about 600 batches, with `init` "samples" 300. For augmented images it is
         1800, unless the round of self-training that the Notes describe comes first.
 

@@ -193,7 +193,7 @@ class DualAESpectral(BaseDeepClusterer):
         "samples" 300, or 150 for embeddings, for bags of words 1200.
 
     max_epochs : "auto" or int, default="auto"
-        Maximum number of epochs of the clustering phase; 0 gives nearest start centers. "auto" is
+        Maximum number of epochs of the clustering phase; 0 stops at the start. "auto" is
         enough epochs for about 500 batches. Before it, two fifths of this number of epochs train
         the head alone; with 0 there is no head, and the embedding is the latents.
 

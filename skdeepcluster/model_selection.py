@@ -27,6 +27,7 @@ _MAX_ROWS = 3_000  # in a draw, because all pairs of them are compared
 # number of neighbours to measure the density: one for each 75 rows, within these limits
 _ROWS_PER_NEIGHBOR = 75
 _LEAST_NEIGHBORS, _MOST_NEIGHBORS = 10, 30
+_CLEAR = 0.3  # samples without clusters had a score of at most .28
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,12 @@ class NClustersSuggestion:
             f"{k:10d}{separation:12.2f}{score:8.2f}{'  <-' if k == self.n_clusters else ''}"
             for k, separation, score in columns
         ]
+        if self.scores.max() < _CLEAR:
+            near = [k for step in (-2, -1, 1, 2) if (k := self.n_clusters + step) > 1]
+            numbers = ", ".join(map(str, near))
+            lines.append(f"No score reaches {_CLEAR}, so this is not clear: also try {numbers}.")
+        if self.n_clusters == self.n_clusters_range[-1]:
+            lines.append("The last candidate is the best: ask again with a wider range.")
         return "\n".join(lines)
 
 

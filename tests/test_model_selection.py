@@ -216,3 +216,14 @@ def test_the_display_draws_it():
     display.figure_.canvas.draw()
     with pytest.raises(TypeError, match="not an NClustersSuggestion"):
         NClustersDisplay.from_suggestion(4)
+
+
+def test_the_table_says_if_the_answer_is_not_clear():
+    separations = np.array([0.9, 0.8, 0.6])
+    candidates = np.array([2, 3, 4])
+    clear = NClustersSuggestion(2, candidates, separations, np.array([0.31, 0.2, 0.1]))
+    assert len(str(clear).splitlines()) == 4
+    unclear = NClustersSuggestion(3, candidates, separations, np.array([0.1, 0.29, 0.1]))
+    assert str(unclear).endswith("is not clear: also try 2, 4, 5.")
+    last = NClustersSuggestion(4, candidates, separations, np.array([0.1, 0.2, 0.5]))
+    assert str(last).endswith("The last candidate is the best: ask again with a wider range.")

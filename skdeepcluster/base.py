@@ -563,7 +563,7 @@ def _warn_moving_objects(plan: Plan, X: Any) -> None:
     images = "X" if plan.given["image_shape"] is None else f"X.reshape(-1, *{shape})"
     warn(
         "The images show small objects at different places, and the clusters may follow the places "
-        f"and sizes. Cut out the objects first, also those of new images: pass "
+        "and sizes. Cut out the objects first, also those of new images: pass "
         f"skdeepcluster.datasets.crop_to_objects({images}) instead of X, without image_shape.",
         UserWarning,
     )

@@ -62,7 +62,7 @@ from .nn import (
 # updates of the encoder in the "auto" budgets; measured on USPS and digits, doc/benchmarks
 _PRETRAIN_UPDATES = 600
 _IMITATION_SHARE = 0.25  # epochs to imitate a partition of the embedding, as a share of pretraining
-_CLUSTER_UPDATES = 400
+_CLUSTER_UPDATES = 160
 _TEXT_PRETRAIN_UPDATES = 1200
 _SHORT_PRETRAIN_UPDATES = 300  # if the partition comes from the samples
 _SHORT_CLUSTER_UPDATES = 100  # the same, and for texts: a longer phase makes them worse

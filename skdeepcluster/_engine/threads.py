@@ -12,11 +12,34 @@ from threadpoolctl import ThreadpoolController
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
-_BLAS, _TORCH = threading.Lock(), threading.Lock()
-_blas_users, _torch_users = 0, 0
-_blas_limits: Any = None
-_torch_before = 1
 _inside = threading.local()
+
+
+class _Overlapping:
+    """Calls in several threads that share what the first of them found."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.calls = 0
+        self.found: Any = None
+
+    @contextlib.contextmanager
+    def call(self, begin: Callable[[], Any], end: Callable[[Any], Any]) -> Iterator[Any]:
+        """What `begin` answered to the first call; after the last call, `end` gets it."""
+        with self.lock:
+            self.calls += 1
+            if self.calls == 1:
+                self.found = begin()
+        try:
+            yield self.found
+        finally:
+            with self.lock:
+                self.calls -= 1
+                if self.calls == 0:
+                    end(self.found)
+
+
+_blas, _torch = _Overlapping(), _Overlapping()
 
 
 @contextlib.contextmanager
@@ -32,24 +55,17 @@ def torch_threads(count: int) -> Iterator[None]:
     count : int
         At least 1.
     """
-    global _torch_users, _torch_before
-    outermost = not getattr(_inside, "call", False)
-    before = torch.get_num_threads()
-    if outermost:
-        with _TORCH:
-            _torch_before = before if _torch_users == 0 else _torch_before
-            _torch_users += 1
-            before = _torch_before
+    within = getattr(_inside, "call", False)  # a method that another one called
+    own = contextlib.nullcontext(torch.get_num_threads())
+    # each thread restores its number itself, so nothing is left to do after the last call
+    with own if within else _torch.call(torch.get_num_threads, lambda found: None) as before:
         _inside.call = True
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        if outermost:
-            _inside.call = False
-            with _TORCH:
-                _torch_users -= 1
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            _inside.call = within
 
 
 @contextlib.contextmanager
@@ -74,20 +90,17 @@ def all_threads(count: int) -> Iterator[None]:
     count : int
         At least 1.
     """
-    global _blas_users, _blas_limits
     libraries = ThreadpoolController()  # looks through all loaded libraries, 6 ms
-    with _BLAS:
-        _blas_users += 1
-        if _blas_users == 1:
-            _blas_limits = libraries.limit(limits=count, user_api="blas")
-    try:
-        with torch_threads(count), libraries.limit(limits=count, user_api="openmp"):
-            yield
-    finally:
-        with _BLAS:
-            _blas_users -= 1
-            if _blas_users == 0:
-                _blas_limits.restore_original_limits()
+
+    def limit_blas() -> Any:
+        return libraries.limit(limits=count, user_api="blas")
+
+    with (
+        _blas.call(limit_blas, lambda limits: limits.restore_original_limits()),
+        torch_threads(count),
+        libraries.limit(limits=count, user_api="openmp"),
+    ):
+        yield
 
 
 def _in(threads: Callable[[int], Any], method: Call) -> Call:

@@ -200,7 +200,7 @@ class DCCS(BaseDeepClusterer):
 
     max_epochs : "auto" or int, default="auto"
         Maximum number of epochs of the clustering phase; 0 stops at the start. "auto" is
-        enough epochs for about 400 updates of the encoder, of ``n_critic + 1`` batches each; with
+        enough epochs for about 160 updates of the encoder, of ``n_critic + 1`` batches each; with
         `init` "samples" and for bags of words 100.
 
     batch_size : int, default=128
@@ -606,6 +606,15 @@ class DCCS(BaseDeepClusterer):
         if augmentation == "adversarial":
             constants["reach"] = _REACH * _distances(rows, index[:, :_FAR][:, -1])
         return constants
+
+    @classmethod
+    def without_effect(cls, plan: Plan) -> dict[str, str]:
+        reasons = super().without_effect(plan)
+        if not plan.adversarial_weight:
+            reasons |= dict.fromkeys(("gradient_penalty", "n_critic"), "adversarial_weight=0")
+            if plan.mutual_information != "discriminator":
+                reasons["critic_units"] = "adversarial_weight=0"
+        return reasons
 
     @staticmethod
     def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:

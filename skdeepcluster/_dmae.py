@@ -26,7 +26,6 @@ from ._sklearn import parameters_named
 from ._start.neighbors import TINY
 from ._start.partition import seed_centers
 from ._start.pretraining import reconstruct, sharpening_round
-from ._warnings import warn
 from .base import (
     BaseDeepClusterer,
     Batch,
@@ -68,6 +67,7 @@ _MIXTURE_RATE = 10.0
 # augmented samples scatter in directions where clean ones do not
 _SHRINKAGE = 1.0
 _RECONSTRUCTIONS = ("prototype_weight", "reconstruction_weight")
+_WEIGHTS = ("clustering_weight", *_RECONSTRUCTIONS)  # of one term alone, none has an effect
 _OF_A_NETWORK = ("n_components", "hidden_units", "n_init", "pretrain_epochs", "pretrain_target")
 # the others measure angles, shares or signs: subtracting a mean would change these
 _TRANSLATION_INVARIANT = {
@@ -510,7 +510,6 @@ class DMAE(BaseDeepClusterer):
     def make_phases(plan: Plan) -> tuple[Phase, ...]:
         joint = _trains_jointly(plan)
         refuse_no_loss(plan, "clustering_weight", *(_RECONSTRUCTIONS if joint else ()))
-        _warn_unused(plan)
         cluster = Phase(
             "cluster",
             plan.max_epochs,
@@ -533,6 +532,18 @@ class DMAE(BaseDeepClusterer):
         if _sharpens(plan.data, plan.values):
             return *start_phases(plan), sharpening_round(plan), cluster
         return *start_phases(plan), cluster
+
+    @classmethod
+    def without_effect(cls, plan: Plan) -> dict[str, str]:
+        if plan.architecture is None:
+            masking = ("augmentation",) if plan.given["augmentation"] == "masking" else ()
+            return dict.fromkeys((*_OF_A_NETWORK, *_WEIGHTS, *masking), "architecture=None")
+        reasons = super().without_effect(plan)
+        if plan.pretrain_target is not None and plan.given["augmentation"] == "masking":
+            reasons["augmentation"] = "pretrain_target"
+        if not plan.train_encoder:
+            reasons |= dict.fromkeys(_WEIGHTS, "train_encoder=False")
+        return reasons
 
     @staticmethod
     def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
@@ -832,29 +843,6 @@ def _sharpens(data: Data, values: Mapping[str, Any]) -> bool:
     many = data.n_samples >= _IMAGES_TO_SHARPEN * int(values["n_clusters"])
     from_graph = values["init"] in ("auto", "graph") and values["pretrain_target"] is None
     return many and from_graph and values["train_encoder"] and learns_from_views(data, values)
-
-
-def _warn_unused(plan: Plan) -> None:
-    """Tell the user about parameters that this training does not use."""
-    unused = []
-    where = "architecture=None" if plan.architecture is None else "train_encoder=False"
-    if not _trains_jointly(plan):
-        without = [name for name in _RECONSTRUCTIONS if getattr(plan, name) != 1.0]
-        unused = [(name, f"has no effect with {where}") for name in without]
-        if plan.clustering_weight != 1.0:
-            what = f"only scales the loss with {where}, because it weights the only term"
-            unused.append(("clustering_weight", what))
-    if plan.architecture is None:
-        given = [name for name in _OF_A_NETWORK if plan.given[name] not in ("auto", None)]
-        given += ["augmentation"] if plan.given["augmentation"] == "masking" else []
-        unused += [(name, f"has no effect with {where}") for name in given]
-    elif plan.pretrain_target is not None and plan.given["augmentation"] == "masking":
-        unused.append(("augmentation", "has no effect with pretrain_target"))
-    for name, what in unused:
-        warn(
-            f"{name}={getattr(plan, name)!r} {what}: leave it at its default.",
-            UserWarning,
-        )
 
 
 def _mixture_of(plan: Plan, width: int) -> DissimilarityMixture:

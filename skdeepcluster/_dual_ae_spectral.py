@@ -543,6 +543,13 @@ class DualAESpectral(BaseDeepClusterer):
         kind, n_neighbors = plan.data.kind, int(plan.n_neighbors)
         return {"partners": input_neighbors(rows, kind, n_neighbors, random_state)[1]}
 
+    @classmethod
+    def without_effect(cls, plan: Plan) -> dict[str, str]:
+        reasons = super().without_effect(plan)
+        if not plan.relative_weight:
+            reasons["noise"] = "relative_weight=0"
+        return reasons
+
     @staticmethod
     def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:
         latent = module.latent(x)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._data.door import check_X, resolve_image_shape
 from ._data.kind import data_kind
+from ._data.noise import noisy
 from ._data.objects import objects_move
 from ._data.scaling import IDENTITY
 from ._engine.architecture import refuse_architecture
@@ -212,7 +213,8 @@ class BaseDeepClusterer(
             )
         device = resolve_device(given["device"])
         plan = self._make_plan(X, found, given, device, again)
-        _warn_moving_objects(plan, X)
+        _warn_difficult_images(plan, X)
+        self._warn_unused(plan)
         rows = plan.rows(X, device, resident=True)
         previous = self._model.module if again else None
         phases = self.resumed_phases(plan, previous) if again else self.make_phases(plan)
@@ -243,6 +245,17 @@ class BaseDeepClusterer(
         model = FittedModel(trainer.run.module.eval(), fitted, self._model.answer_shape)
         self._become(model, X, model.labels(X), [*self.history_, *trainer.history], {})
         return self
+
+    def _warn_unused(self, plan: Plan) -> None:
+        """Tell the user about parameters that were changed in vain."""
+        constructor = inspect.signature(type(self)).parameters
+        for name, setting in self.without_effect(plan).items():
+            if name in constructor and not _same(plan.given[name], constructor[name].default):
+                warn(
+                    f"{name}={plan.given[name]!r} has no effect on the training with {setting}: "
+                    "leave it at its default.",
+                    UserWarning,
+                )
 
     def _given(self) -> dict[str, Any]:
         """All shared parameters and the method's own, as the user gave them."""
@@ -555,18 +568,27 @@ def _refuse_parameters(name: str, given: Mapping[str, Any]) -> None:
         )
 
 
-def _warn_moving_objects(plan: Plan, X: Any) -> None:
-    """Tell the user if clusters would follow the places of the objects in the images."""
+def _warn_difficult_images(plan: Plan, X: Any) -> None:
+    """Tell the user if clusters would follow the places of objects, or noise."""
     shape = plan.data.image_shape
-    if shape is None or issparse(X) or not objects_move(X.reshape(-1, *shape)):
+    if shape is None or issparse(X):
         return
-    images = "X" if plan.given["image_shape"] is None else f"X.reshape(-1, *{shape})"
-    warn(
-        "The images show small objects at different places, and the clusters may follow the places "
-        "and sizes. Cut out the objects first, also those of new images: pass "
-        f"skdeepcluster.datasets.crop_to_objects({images}) instead of X, without image_shape.",
-        UserWarning,
-    )
+    images = X.reshape(-1, *shape)
+    name = "X" if plan.given["image_shape"] is None else f"X.reshape(-1, *{shape})"
+    if objects_move(images):
+        warn(
+            "The images show small objects at different places, and the clusters may follow the "
+            "places and sizes. Cut out the objects first, also those of new images: pass "
+            f"skdeepcluster.datasets.crop_to_objects({name}) instead of X, without image_shape.",
+            UserWarning,
+        )
+    if noisy(images):
+        warn(
+            "The pixels are noisy, and the clusters may follow the noise. Smooth the images first, "
+            f"also new ones: pass scipy.ndimage.gaussian_filter({name}, (0, 0, 1, 1)) instead of "
+            "X, without image_shape.",
+            UserWarning,
+        )
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -132,8 +132,11 @@ def seeded_pair(n_components):
 def small(estimator, **parameters):
     """An instance that fits in a tenth of a second."""
     parameters = {**_SMALL, **BUDGETS[estimator], **parameters}
-    if parameters.get("architecture", "auto") is None:  # DMAE warns about what it does not use
-        parameters = {n: value for n, value in parameters.items() if n not in _OF_A_NETWORK}
+    # a fit warns about what it does not use
+    architecture = parameters.get("architecture", "auto")
+    unused = _OF_A_NETWORK if architecture is None else ("hidden_units",)
+    if architecture not in ("auto", "mlp"):
+        parameters = {n: value for n, value in parameters.items() if n not in unused}
     return estimator(**parameters)
 
 

@@ -19,6 +19,7 @@ from _instances import (
     DEFAULTS,
     ESTIMATORS,
     SMALL,
+    BatchNormPair,
     digits,
     embedding_width,
     small,
@@ -37,6 +38,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks as checks
 from sklearn.utils._testing import check_docstring_parameters
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+from skdeepcluster import DCCS, DCEC, DualAESpectral
 
 each = pytest.mark.parametrize("model", ALL.values(), ids=ALL.keys())
 each_small = pytest.mark.parametrize("model", SMALL.values(), ids=SMALL.keys())
@@ -734,3 +737,29 @@ def test_almost_as_many_clusters_as_samples(estimator):
         warnings.simplefilter("always")
         small(estimator, n_clusters=30, init="auto", max_epochs=0, random_state=0).fit(X)
     assert {warning.category for warning in record} <= {ConvergenceWarning}
+
+
+CHANGED_IN_VAIN = [
+    (DCEC, {"image_shape": (8, 8), "architecture": "conv"}, {"hidden_units": (7,)}),
+    (DCEC, {"architecture": BatchNormPair()}, {"hidden_units": (7,)}),
+    (DualAESpectral, {"relative_weight": 0.0}, {"noise": 0.1}),
+    (DCCS, {"adversarial_weight": 0.0}, {"n_critic": 2}),
+    (DCCS, {"adversarial_weight": 0.0}, {"gradient_penalty": 1.0}),
+    (DCCS, {"adversarial_weight": 0.0, "mutual_information": None}, {"critic_units": (7,)}),
+]
+
+
+@pytest.mark.parametrize(("estimator", "setting", "changed"), CHANGED_IN_VAIN)
+def test_a_parameter_changed_in_vain_is_told_of(estimator, setting, changed):
+    """And it is really in vain: the embedding has the same bits."""
+    (name,) = changed
+    budget = {"pretrain_epochs": 2, "max_epochs": 2, "n_init": 1, "init": "k-means"}
+    fits = [estimator(4, **budget, **setting, **own, random_state=0) for own in ({}, changed)]
+    X = digits()[0][:60]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        embeddings = [fit.fit(X).transform(X) for fit in fits]
+    told = [str(w.message) for w in caught if "has no effect" in str(w.message)]
+    assert len(told) == 1
+    assert told[0].startswith(f"{name}=")
+    np.testing.assert_array_equal(*embeddings)

@@ -128,7 +128,9 @@ class Formulas:
 )
 def test_without_a_network_its_parameters_are_told_of(parameter):
     name = next(iter(parameter))
-    with pytest.warns(UserWarning, match=f"{name}=.* has no effect with architecture=None"):
+    with pytest.warns(
+        UserWarning, match=f"{name}=.* has no effect on the training with architecture=None"
+    ):
         told = dmm(max_epochs=1, **parameter).fit(blobs()[0])
     np.testing.assert_array_equal(told.labels_, dmm(max_epochs=1).fit(blobs()[0]).labels_)
 
@@ -150,7 +152,7 @@ SOFT = {"alpha": 0.02, "tol": 0.0, "clustering_weight": 0.7}
 def weighted_dmm(**parameters):
     """A shallow mixture with a weight that scales its loss and score, and not its training."""
     model = dmm(**SOFT, **parameters)
-    with pytest.warns(UserWarning, match="clustering_weight=0.7 only scales the loss"):
+    with pytest.warns(UserWarning, match="clustering_weight=0.7 has no effect on the training"):
         return model.fit(blobs()[0])
 
 

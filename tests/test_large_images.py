@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from _instances import digits, small
+from scipy.ndimage import gaussian_filter
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -142,7 +143,7 @@ def test_a_warm_start_cannot_change_the_bound():
         model.set_params(max_pixels=200).fit(X)
 
 
-# ---------------------------------------------------------------- objects at different places
+# ------------------------------------------------------- objects at different places, noise
 
 
 def scattered(n_samples=300, channels=1, side=40):
@@ -168,6 +169,24 @@ def test_objects_at_different_places_are_told_of():
         warnings.simplefilter("error", UserWarning)
         model.fit(crop_to_objects(images, size=8))
         model.set_params(image_shape=(8, 8)).fit(digits(300, n_class=10)[0])
+
+
+def test_noise_is_told_of():
+    clean = digits(300, n_class=10)[0].reshape(-1, 1, 8, 8)
+    clean = np.repeat(np.repeat(clean, 3, axis=2), 3, axis=3)  # plain areas, as usual images have
+    noise = rng.normal(size=clean.shape) * clean.std()
+    model = small(DCEC, init="k-means", pretrain_epochs=1, max_epochs=0)
+    for images in (clean + noise, clean + 0.5 * noise):
+        with pytest.warns(UserWarning, match=r"noisy.*gaussian_filter\(X, \(0, 0, 1, 1\)\)"):
+            model.fit(images)
+    rows = (clean + noise).reshape(300, -1)
+    with pytest.warns(UserWarning, match=r"gaussian_filter\(X\.reshape\(-1, \*\(1, 24, 24\)\), "):
+        clone(model).set_params(image_shape=(24, 24)).fit(rows)
+    a_few = np.where(rng.uniform(size=clean.shape) < 0.05, clean.max() - clean, clean)
+    for images in (clean, 5 - clean, a_few, gaussian_filter(clean + noise, (0, 0, 1, 1))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            model.fit(images)
 
 
 @pytest.mark.parametrize("background", [0.0, 5.0])

@@ -35,6 +35,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,12 +77,15 @@ class SeededSpectralNet(ClusterMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y=None):
-        from spectralnet import SpectralNet
+        import spectralnet
 
+        # it would load the weights of its last run, from its own folder
+        folder = Path(spectralnet.__file__).parent / "_trainers" / "weights"
+        shutil.rmtree(folder, ignore_errors=True)
         torch.manual_seed(self.random_state)
         np.random.seed(self.random_state)
         X = torch.tensor(X, dtype=torch.float32)
-        model = SpectralNet(
+        model = spectralnet.SpectralNet(
             self.n_clusters,
             should_use_ae=self.with_networks,
             should_use_siamese=self.with_networks,

@@ -174,6 +174,28 @@ class Method(ABC):
             At least one.
         """
 
+    @classmethod
+    def without_effect(cls, plan: Plan) -> dict[str, str]:
+        """Name the parameters that this fit does not use, so that the user is told of them.
+
+        Parameters
+        ----------
+        plan : Plan
+            What the fit does.
+
+        Returns
+        -------
+        reasons : dict of str to str
+            For each such parameter, the setting that takes its effect away. A warning follows if
+            the user changed the parameter.
+        """
+        if plan.architecture == "mlp":
+            return {}
+        own = not isinstance(plan.architecture, str)
+        return {
+            "hidden_units": "your own network" if own else f"architecture={plan.architecture!r}"
+        }
+
     @staticmethod
     @abstractmethod
     def sample_loss(plan: Plan, module: Any, x: Tensor, z: Tensor, q: Tensor) -> Tensor:

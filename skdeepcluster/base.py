@@ -214,10 +214,10 @@ class BaseDeepClusterer(
         device = resolve_device(given["device"])
         plan = self._make_plan(X, found, given, device, again)
         _warn_difficult_images(plan, X)
-        self._warn_unused(plan)
         rows = plan.rows(X, device, resident=True)
         previous = self._model.module if again else None
         phases = self.resumed_phases(plan, previous) if again else self.make_phases(plan)
+        self._warn_unused(plan)
         trainer = Fit(type(self), plan, rows, callbacks).train(phases, previous)
         warn_collapse(trainer.history, phases)
         answer_shape = self._model.answer_shape if again else found or (X.shape[1],)
@@ -584,9 +584,10 @@ def _warn_difficult_images(plan: Plan, X: Any) -> None:
         )
     if noisy(images):
         warn(
-            "The pixels are noisy, and the clusters may follow the noise. Smooth the images first, "
-            f"also new ones: pass scipy.ndimage.gaussian_filter({name}, (0, 0, 1, 1)) instead of "
-            "X, without image_shape.",
+            "The pixels are noisy, and the clusters may follow the noise. DCCS and DualAESpectral "
+            "endure noise better than DCEC and DMAE. Compare with smoothed images: pass "
+            f"scipy.ndimage.gaussian_filter({name}, (0, 0, 1, 1)) instead of X, without "
+            "image_shape, and treat new images alike.",
             UserWarning,
         )
 

@@ -134,10 +134,12 @@ def small(estimator, **parameters):
     parameters = {**_SMALL, **BUDGETS[estimator], **parameters}
     # a fit warns about what it does not use
     architecture = parameters.get("architecture", "auto")
-    unused = _OF_A_NETWORK if architecture is None else ("hidden_units",)
+    unused = set()
     if architecture not in ("auto", "mlp"):
-        parameters = {n: value for n, value in parameters.items() if n not in unused}
-    return estimator(**parameters)
+        unused.update(_OF_A_NETWORK if architecture is None else ("hidden_units",))
+    if not parameters.get("adversarial_weight", 1):
+        unused.add("n_critic")
+    return estimator(**{n: value for n, value in parameters.items() if n not in unused})
 
 
 def encoder_width(model):

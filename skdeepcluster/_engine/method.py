@@ -176,7 +176,7 @@ class Method(ABC):
 
     @classmethod
     def without_effect(cls, plan: Plan) -> dict[str, str]:
-        """Name the parameters that this fit does not use, so that the user is told of them.
+        """List the parameters that the fit does not use.
 
         Parameters
         ----------

@@ -23,6 +23,20 @@ def test_pynndescent_finds_the_nearest_of_many_rows(monkeypatch):
     assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found, nearest, strict=True)]) > 0.95
 
 
+def test_the_neighbors_do_not_depend_on_the_number_of_threads(monkeypatch):
+    numba = pytest.importorskip("numba")
+    threads, found = numba.get_num_threads(), []
+    if threads == 1:
+        pytest.skip("needs two cores")
+    monkeypatch.setattr(neighbors, "MANY_ROWS", 100)
+    X = np.random.default_rng(0).normal(size=(5000, 30)).astype(np.float32)
+    for count in (1, threads):
+        numba.set_num_threads(count)
+        found.append(neighbors.nearest_neighbors(X, 5, np.random.RandomState(0))[1])
+        assert numba.get_num_threads() == count
+    np.testing.assert_array_equal(*found)
+
+
 def test_umap_draws_an_embedding():
     X, _ = digits()
     model = small(DCEC, random_state=0).fit(X)

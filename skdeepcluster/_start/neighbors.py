@@ -120,7 +120,11 @@ def nearest_neighbors(
     try:
         from pynndescent import NNDescent
 
-        graph = NNDescent(features, n_neighbors=n_neighbors + 1, random_state=random_state)
+        # one thread: the neighbours depend on the number of threads, and two threads of numba
+        # wait for each other on a busy machine
+        graph = NNDescent(
+            features, n_neighbors=n_neighbors + 1, random_state=random_state, n_jobs=1
+        )
         index, distances = graph.neighbor_graph
     except ImportError:
         some = np.sort(random_state.choice(n, MANY_ROWS, replace=False))

@@ -289,7 +289,10 @@ class BaseDeepClusterer(
         else:
             image_shape = resolve_image_shape(given["image_shape"], found, n_features)
             seen = shape_of_network(image_shape, given)
-            data = Data(data_kind(X, image_shape), n_samples, n_features, image_shape, seen)
+            kind, noise = data_kind(X, image_shape), False
+            if image_shape is not None and not issparse(X):
+                noise = noisy(X, image_shape, seen or image_shape)
+            data = Data(kind, n_samples, n_features, image_shape, seen, noise)
         plan = make_plan(data, given, self.defaults(data, given), IDENTITY)
         refuse_architecture(plan)
         self.make_augmentation(plan)  # refuses one that these samples cannot have
@@ -582,7 +585,7 @@ def _warn_difficult_images(plan: Plan, X: Any) -> None:
             f"skdeepcluster.datasets.crop_to_objects({name}) instead of X, without image_shape.",
             UserWarning,
         )
-    if noisy(images):
+    if plan.data.noisy:
         warn(
             "The pixels are noisy, and the clusters may follow the noise. DCCS and DualAESpectral "
             "endure noise better than DCEC and DMAE. Compare with smoothed images: pass "

@@ -182,11 +182,32 @@ def test_noise_is_told_of():
     rows = (clean + noise).reshape(300, -1)
     with pytest.warns(UserWarning, match=r"gaussian_filter\(X\.reshape\(-1, \*\(1, 24, 24\)\), "):
         clone(model).set_params(image_shape=(24, 24)).fit(rows)
+    large = np.repeat(np.repeat(clean, 5, axis=2), 5, axis=3)  # 120 x 120, the network sees 32 x 32
+    large += rng.normal(size=large.shape) * clean.std()  # averages of 14 pixels have a quarter of it
     a_few = np.where(rng.uniform(size=clean.shape) < 0.05, clean.max() - clean, clean)
-    for images in (clean, 5 - clean, a_few, gaussian_filter(clean + noise, (0, 0, 1, 1))):
+    for images in (clean, 5 - clean, a_few, large, gaussian_filter(clean + noise, (0, 0, 1, 1))):
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             model.fit(images)
+
+
+@pytest.mark.parametrize("estimator", [DCEC, DMAE])
+def test_a_dense_network_for_noisy_images_normalises_batches(estimator, tmp_path):
+    clean = np.repeat(np.repeat(digits(300)[0].reshape(-1, 1, 8, 8), 2, axis=2), 2, axis=3)
+    noisy = clean + rng.normal(size=clean.shape) * clean.std()
+
+    def fit(images, **changed):
+        model = small(estimator, pretrain_epochs=1, max_epochs=0, **changed).fit(images)
+        norms = [m for m in model.module_.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+        return model, len(norms)
+
+    with pytest.warns(UserWarning, match="noisy"):
+        model, count = fit(noisy)
+        _, paper_count = fit(noisy, init="k-means")
+    assert (count, paper_count, fit(clean)[1]) == (1, 0, 0)
+    save_model(model, tmp_path / "model")
+    found = load_model(tmp_path / "model").predict_proba(noisy)
+    np.testing.assert_array_equal(found, model.predict_proba(noisy))
 
 
 @pytest.mark.parametrize("background", [0.0, 5.0])

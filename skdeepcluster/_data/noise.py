@@ -1,6 +1,9 @@
 """Estimate the noise of pixels from the differences between neighbours."""
 
 import numpy as np
+import torch
+
+from .rows import as_seen
 
 _MOST = 100  # images that are looked at
 # noise as a share of the standard deviation of the pixels. It is at most .01 on six sets of digits,
@@ -10,24 +13,28 @@ _HIGH = 0.25
 _TENTH = 0.1257  # the standard normal distribution has a tenth of its mass between -.1257 and .1257
 
 
-def noisy(images: np.ndarray) -> bool:
+def noisy(X: np.ndarray, image_shape: tuple[int, ...], network_shape: tuple[int, ...]) -> bool:
     """Whether much of the variance of the pixels is noise that each pixel draws for itself.
 
     In images without noise, a tenth of all neighbours or more are equal or nearly so.
 
     Parameters
     ----------
-    images : ndarray of shape (n_images, channels, height, width)
+    X : ndarray of shape (n_images, n_features)
         At most 100 of them are looked at.
+    image_shape, network_shape : tuple of 3 ints
+        Channels, height and width of an image, and of an image as the network sees it: the noise of
+        large images is averaged out.
 
     Returns
     -------
     bool
     """
-    if min(images.shape[2:]) < 2:
+    if min(network_shape[1:]) < 2:
         return False
-    shares = [_noise(image.astype(np.float64)) for image in images[:: -(-len(images) // _MOST)]]
-    return bool(np.median(shares) > _HIGH)
+    some = torch.from_numpy(X[:: -(-len(X) // _MOST)].astype(np.float64))
+    images = as_seen(some, image_shape, network_shape).numpy()
+    return bool(np.median([_noise(image) for image in images]) > _HIGH)
 
 
 def _noise(image: np.ndarray) -> float:

@@ -311,7 +311,11 @@ class Method(ABC):
             Each makes encoder and decoder from the shape of a sample and the width of
             the encoder.
         """
-        return {"mlp": mlp_autoencoder, "conv": conv_autoencoder}
+        # without batch normalisation, a dense network that compares views of images told them apart
+        # by their noise: ACC .33 instead of .73 on noisy digits. On clean ones it lost .005
+        compares_noise = plan.data.noisy and learns_from_views(plan.data, plan.values)
+        mlp = partial(mlp_autoencoder, batch_norm=compares_noise)
+        return {"mlp": mlp, "conv": conv_autoencoder}
 
     # ---------------------------------------------------------------- around the training
 

@@ -74,6 +74,8 @@ class Data:
         Channels, height and width; None if the samples are not images.
     network_shape : tuple of 3 ints or None
         Shape of one image as the network sees it; None if that is the image itself.
+    noisy : bool
+        Whether much of the variance of the pixels is noise.
     """
 
     kind: str
@@ -81,6 +83,7 @@ class Data:
     n_features: int
     image_shape: tuple[int, ...] | None
     network_shape: tuple[int, ...] | None = None
+    noisy: bool = False
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

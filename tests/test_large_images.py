@@ -182,8 +182,8 @@ def test_noise_is_told_of():
     rows = (clean + noise).reshape(300, -1)
     with pytest.warns(UserWarning, match=r"gaussian_filter\(X\.reshape\(-1, \*\(1, 24, 24\)\), "):
         clone(model).set_params(image_shape=(24, 24)).fit(rows)
-    large = np.repeat(np.repeat(clean, 5, axis=2), 5, axis=3)  # 120 x 120, the network sees 32 x 32
-    large += rng.normal(size=large.shape) * clean.std()  # averages of 14 pixels have a quarter of it
+    large = np.repeat(np.repeat(clean, 5, axis=2), 5, axis=3)  # the network sees averages
+    large += rng.normal(size=large.shape) * clean.std()
     a_few = np.where(rng.uniform(size=clean.shape) < 0.05, clean.max() - clean, clean)
     for images in (clean, 5 - clean, a_few, large, gaussian_filter(clean + noise, (0, 0, 1, 1))):
         with warnings.catch_warnings():
@@ -203,6 +203,7 @@ def test_a_dense_network_for_noisy_images_normalises_batches(estimator, tmp_path
 
     with pytest.warns(UserWarning, match="noisy"):
         model, count = fit(noisy)
+    with pytest.warns(UserWarning, match="noisy"):
         _, paper_count = fit(noisy, init="k-means")
     assert (count, paper_count, fit(clean)[1]) == (1, 0, 0)
     save_model(model, tmp_path / "model")

@@ -587,8 +587,8 @@ def _warn_difficult_images(plan: Plan, X: Any) -> None:
         )
     if plan.data.noisy:
         warn(
-            "The pixels are noisy, and the clusters may follow the noise. DCEC and DMAE suffer most. "
-            "With DCCS or DualAESpectral, compare with smoothed images: pass "
+            "The pixels are noisy, and the clusters may follow the noise. DCEC and DMAE suffer "
+            "most. With DCCS or DualAESpectral, compare with smoothed images: pass "
             f"scipy.ndimage.gaussian_filter({name}, (0, 0, 1, 1)) instead of X, without "
             "image_shape, and treat new images alike.",
             UserWarning,

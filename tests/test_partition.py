@@ -30,7 +30,8 @@ from skdeepcluster._start.neighbors import (
     symmetric,
 )
 from skdeepcluster._start.partition import (
-    _agreed_partition,
+    _agreed_view,
+    _kept_whole,
     seed_centers,
     start_partition,
 )
@@ -300,8 +301,30 @@ def test_starts_agree_on_what_is_in_the_data(what):
     def k_means(features):
         return KMeans(3, n_init=10, random_state=0).fit_predict(features)
 
-    found = _agreed_partition([start(), 7 * start()], k_means)
+    found = k_means(_agreed_view([start(), 7 * start()], k_means))
     assert adjusted_rand_score(y, found) == 1.0
+
+
+def test_a_large_cluster_of_texts_is_kept_whole():
+    """One holds 1500 of 1980 rows, and k-means cuts it; of even clusters nothing is joined."""
+    rng = np.random.default_rng(1)
+    centers = np.vstack([np.zeros(10), 3.5 * np.eye(10)[:4]])
+
+    def start(sizes):
+        y = np.repeat(range(5), sizes)
+        X = centers[y] + rng.normal(size=(len(y), 10)) * np.where(y == 0, 1.0, 0.6)[:, None]
+        return y, X, KMeans(5, n_init=10, random_state=0).fit_predict(X)
+
+    y, X, labels = start([1500, 120, 120, 120, 120])
+    assert adjusted_rand_score(y, labels) < 0.4
+    found = _kept_whole(X, labels, 5, np.random.RandomState(0))
+    assert adjusted_rand_score(y, found) > 0.8
+    _, X, labels = start([400] * 5)
+    assert _kept_whole(X, labels, 5, np.random.RandomState(0)) is labels
+    few = slice(0, None, 10)  # 200 rows
+    assert _kept_whole(X[few], labels[few], 5, np.random.RandomState(0)).base is labels
+    one = np.zeros(len(X), dtype=int)
+    assert _kept_whole(X, one, 1, np.random.RandomState(0)) is one
 
 
 class FirstColumns(nn.Module):

@@ -11,9 +11,9 @@ from typing import cast
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.cluster import KMeans
+from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, pairwise_distances_argmin, silhouette_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -36,6 +36,12 @@ from .samples import by_nearest, spectral_partition
 
 _K_MEANS_RUNS = 20  # Guo et al. 2017, the authors' code
 _SMOOTHING = (20, 40)  # rounds of smoothing, and further rounds
+_PARTS = 3  # of a cluster of average size, before parts are joined
+_FEWEST = 60  # rows for each cluster, from which two halves of the rows show the same parts
+# halves of how many rows, how often, and runs of k-means on each. With 3 splits, not 10, clusters
+# were joined in three sets of texts where they should not be
+_SPLIT_ROWS, _SPLITS, _SPLIT_RUNS = 5_000, 10, 5
+_SILHOUETTE_ROWS = 2_000
 
 
 def start_partition(
@@ -84,7 +90,8 @@ def start_partition(
     if init in ("samples", "spectral"):
         labels = _partition_of_samples(run, n_clusters, init)
     elif run.judge is None:
-        labels = _agreed_partition([Z, *run.others], k_means)
+        points = _agreed_view([Z, *run.others], k_means)
+        labels = _kept_whole(points, k_means(points), n_clusters, random_state)
     else:
         labels = _smallest_cut(run, Z, k_means, n_clusters)
     if init == "samples":
@@ -262,10 +269,10 @@ def _rms(values: np.ndarray) -> float:
     return max(float(np.sqrt(np.mean(values**2))), TINY)
 
 
-def _agreed_partition(
+def _agreed_view(
     embeddings: list[np.ndarray], k_means: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """k-means on the embeddings of all starts side by side, or on their directions.
+    """The embeddings of all starts side by side, or their directions.
 
     Of the two, it is the one for which k-means on different starts agrees more: two starts find a
     structure twice if it is in the data.
@@ -277,7 +284,66 @@ def _agreed_partition(
         return float(np.mean([adjusted_rand_score(*pair) for pair in pairs]))
 
     best = max(views, key=agreement) if len(embeddings) > 1 else views[0]
-    return k_means(np.hstack(best))
+    return np.hstack(best)
+
+
+def _kept_whole(
+    points: np.ndarray, labels: np.ndarray, n_clusters: int, random_state: np.random.RandomState
+) -> np.ndarray:
+    """Return clusters of k-means, or joined parts, which keep a large cluster whole.
+
+    k-means cuts a cluster that holds half of the samples. Three times as many clusters, whose
+    centers are joined by Ward's method, do not cut it, because each center counts once. They are
+    used only if they are clearer. On 20newsgroups, where all clusters have the same size, they
+    had an ACC of .36, k-means .47; on R8 .59 to .69, k-means .39 to .58.
+    """
+    if n_clusters == 1 or len(points) < _FEWEST * n_clusters:
+        return labels
+    some = random_state.permutation(len(points))[:_SPLIT_ROWS]
+    clear = [_clarity(points[some], n_clusters, parts, random_state) for parts in (1, _PARTS)]
+    if clear[1] <= clear[0]:
+        return labels
+    return _joined(points, points, n_clusters, _PARTS, random_state, _K_MEANS_RUNS)
+
+
+def _clarity(
+    points: np.ndarray, n_clusters: int, parts: int, random_state: np.random.RandomState
+) -> float:
+    """Silhouette, times the agreement of the partitions that two halves of the points give.
+
+    Neither alone knows which partition of texts is better. Random seeds change the product little
+    compared to the difference between partitions, except on R8, where both partitions are good.
+    """
+    agreements, silhouettes = [], []
+    for _ in range(_SPLITS):
+        order = random_state.permutation(len(points))
+        labels, others = (
+            _joined(points[half], points, n_clusters, parts, random_state, _SPLIT_RUNS)
+            for half in np.array_split(order, 2)
+        )
+        agreements.append(adjusted_rand_score(labels, others))
+        some = order[:_SILHOUETTE_ROWS]
+        one = len(np.unique(labels[some])) == 1
+        silhouettes.append(0.0 if one else silhouette_score(points[some], labels[some]))
+    return float(np.mean(agreements) * np.mean(silhouettes))
+
+
+def _joined(
+    points: np.ndarray,
+    others: np.ndarray,
+    n_clusters: int,
+    parts: int,
+    random_state: np.random.RandomState,
+    n_runs: int,
+) -> np.ndarray:
+    """Clusters of the others, by k-means on the points with more clusters that are then joined."""
+    seed = random_state.randint(np.iinfo(np.int32).max)
+    k_means = KMeans(parts * n_clusters, n_init=n_runs, random_state=seed)
+    with ignoring(ConvergenceWarning):  # about duplicated samples
+        centers = k_means.fit(points).cluster_centers_
+    cluster = AgglomerativeClustering(n_clusters).fit_predict(centers)
+    labels: np.ndarray = cluster[pairwise_distances_argmin(others, centers)]
+    return labels
 
 
 def _layer(centers: np.ndarray, run: Run) -> StudentTAssignment:

@@ -54,7 +54,7 @@ def start_partition(
     run : Run
         Module and samples. Without a `judge` "graph" and "overclustered" are k-means on the
         embeddings of all starts side by side, or on their directions: the one for which the starts
-        agree more.
+        agree more. A cluster that k-means cuts is kept whole if that is clearer.
     n_clusters : int
         Number of centers.
     init : {"overclustered", "graph", "k-means", "spectral", "samples"}

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import adjusted_rand_score, pairwise_distances_argmin, silhouette_score
+from sklearn.metrics import adjusted_rand_score, silhouette_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -190,9 +190,12 @@ def _everywhere(run: Run, Z: np.ndarray, labels: np.ndarray, n_clusters: int) ->
 
 
 def best_k_means(
-    features: np.ndarray, n_clusters: int, random_state: np.random.RandomState
+    features: np.ndarray,
+    n_clusters: int,
+    random_state: np.random.RandomState,
+    n_runs: int = _K_MEANS_RUNS,
 ) -> KMeans:
-    """The best of 20 runs of k-means: the one with the smallest inertia.
+    """The best of some runs of k-means: the one with the smallest inertia.
 
     Above 20 000 rows, the runs use 20 000 of them, and the best continues with all: on 250 000 rows
     this takes a tenth of the time and gives the same inertia.
@@ -205,6 +208,8 @@ def best_k_means(
         Number of centers.
     random_state : numpy.random.RandomState
         Seeds the runs, and draws the rows.
+    n_runs : int, default=20
+        Number of runs.
 
     Returns
     -------
@@ -212,7 +217,7 @@ def best_k_means(
         Fitted to all rows.
     """
     seed = random_state.randint(np.iinfo(np.int32).max)
-    k_means = KMeans(n_clusters, n_init=_K_MEANS_RUNS, random_state=seed)
+    k_means = KMeans(n_clusters, n_init=n_runs, random_state=seed)
     # k-means warns about duplicated samples; fit warns about its final labels
     with ignoring(ConvergenceWarning):
         if len(features) > MANY_ROWS:
@@ -303,7 +308,7 @@ def _kept_whole(
     clear = [_clarity(points[some], n_clusters, parts, random_state) for parts in (1, _PARTS)]
     if clear[1] <= clear[0]:
         return labels
-    return _joined(points, points, n_clusters, _PARTS, random_state, _K_MEANS_RUNS)
+    return _joined(points, points, n_clusters, _PARTS, random_state)
 
 
 def _clarity(
@@ -334,15 +339,12 @@ def _joined(
     n_clusters: int,
     parts: int,
     random_state: np.random.RandomState,
-    n_runs: int,
+    n_runs: int = _K_MEANS_RUNS,
 ) -> np.ndarray:
     """Clusters of the others, by k-means on the points with more clusters that are then joined."""
-    seed = random_state.randint(np.iinfo(np.int32).max)
-    k_means = KMeans(parts * n_clusters, n_init=n_runs, random_state=seed)
-    with ignoring(ConvergenceWarning):  # about duplicated samples
-        centers = k_means.fit(points).cluster_centers_
-    cluster = AgglomerativeClustering(n_clusters).fit_predict(centers)
-    labels: np.ndarray = cluster[pairwise_distances_argmin(others, centers)]
+    k_means = best_k_means(points, parts * n_clusters, random_state, n_runs)
+    cluster = AgglomerativeClustering(n_clusters).fit_predict(k_means.cluster_centers_)
+    labels: np.ndarray = cluster[k_means.predict(others)]
     return labels
 
 

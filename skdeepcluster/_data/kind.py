@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .scaling import column_bounds, one_unit, row_chunks
+from .scaling import column_bounds, every_nth, one_unit, row_chunks
 
 _BAG_OF_WORDS = 0.05  # vectors with a smaller share of entries that are not zero count as text
 _MANY_COLUMNS, _FEW_COLUMNS = 128, 40
@@ -57,7 +57,7 @@ def data_kind(X: Any, image_shape: tuple[int, ...] | None) -> str:
         return "table"
     if sp.issparse(X) or n_features < _MANY_COLUMNS:
         return "vectors"
-    length = np.linalg.norm(X[:: -(-len(X) // _ROWS)].astype(np.float64), axis=1)
+    length = np.linalg.norm(every_nth(X, _ROWS).astype(np.float64), axis=1)
     return "embeddings" if length.std() <= _LIKE_NORM * length.mean() else "vectors"
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from .rows import as_seen
+from .scaling import every_nth
 
 _MOST = 100  # images that are looked at
 # noise as a share of the standard deviation of the pixels. It is at most .01 on six sets of digits,
@@ -32,7 +33,7 @@ def noisy(X: np.ndarray, image_shape: tuple[int, ...], network_shape: tuple[int,
     """
     if min(network_shape[1:]) < 2:
         return False
-    some = torch.from_numpy(X[:: -(-len(X) // _MOST)].astype(np.float64))
+    some = torch.from_numpy(every_nth(X, _MOST).astype(np.float64))
     images = as_seen(some, image_shape, network_shape).numpy()
     return bool(np.median([_noise(image) for image in images]) > _HIGH)
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .scaling import every_nth
+
 _SHARE = 0.2  # of the largest difference in the image, from which a pixel belongs to the object
 _PLAIN = 0.9  # share of the border that shows the background only
 _MOST = 1000  # images that are looked at
@@ -71,7 +73,7 @@ def objects_move(images: np.ndarray) -> bool:
     bool
     """
     height, width = images.shape[2:]
-    boxes = [box_of(image) for image in images[:: -(-len(images) // _MOST)].astype(np.float32)]
+    boxes = [box_of(image) for image in every_nth(images, _MOST).astype(np.float32)]
     found = [box for box in boxes if box.plain]
     if len(found) < 0.5 * len(boxes):
         return False

@@ -1,5 +1,6 @@
 """How samples are scaled: an affine map of the features, fixed in fit."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -114,3 +115,8 @@ def row_chunks(n: int, d: int) -> Iterator[slice]:
     """Slices of rows that together cover n rows of d float64 numbers in chunks of fixed size."""
     size = max(1, _CHUNK_BYTES // (8 * d))
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def every_nth(X: np.ndarray, most: int) -> np.ndarray:
+    """At most so many rows, evenly spaced: enough to look at, for a property of all."""
+    return X[:: math.ceil(len(X) / most)]

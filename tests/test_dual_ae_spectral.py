@@ -401,11 +401,14 @@ def test_neighbors_of_many_rows(monkeypatch):
     class NNDescent:
         def __init__(self, features, n_neighbors, random_state, n_jobs):
             calls.append((len(features), n_neighbors, type(random_state), n_jobs))
+            torch.set_num_threads(torch.get_num_threads() + 1)  # as numba does
             index = np.argsort(all_distances, axis=1)[:, :n_neighbors].astype(np.int32)
             self.neighbor_graph = index, np.take_along_axis(all_distances, index, axis=1)
 
     monkeypatch.setitem(sys.modules, "pynndescent", types.SimpleNamespace(NNDescent=NNDescent))
+    threads = torch.get_num_threads()
     distances, index = neighbors_of(X, 4)
+    assert torch.get_num_threads() == threads
     assert calls == [(50, 5, np.random.RandomState, 1)]
     np.testing.assert_array_equal(index, exact[1])
     np.testing.assert_allclose(distances, exact[0])

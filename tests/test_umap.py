@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from _instances import digits, small
 from sklearn.datasets import make_blobs
 from sklearn.neighbors import NearestNeighbors
@@ -37,9 +38,28 @@ def test_the_neighbors_do_not_depend_on_the_number_of_threads(monkeypatch):
     np.testing.assert_array_equal(*found)
 
 
-def test_umap_draws_an_embedding():
+@pytest.fixture
+def other_threads():
+    """Threads of torch, which are not as many as numba starts with."""
+    before = torch.get_num_threads()
+    count = pytest.importorskip("numba").config.NUMBA_DEFAULT_NUM_THREADS + 1
+    torch.set_num_threads(count)
+    yield count
+    torch.set_num_threads(before)
+
+
+def test_numba_leaves_the_threads_of_torch(other_threads, monkeypatch):
+    """After a search with pynndescent, torch trained with as many threads as there are cores."""
+    monkeypatch.setattr(neighbors, "MANY_ROWS", 100)
+    X = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
+    neighbors.nearest_neighbors(X, 5, np.random.RandomState(0))
+    assert torch.get_num_threads() == other_threads
+
+
+def test_umap_draws_an_embedding(other_threads):
     X, _ = digits()
     model = small(DCEC, random_state=0).fit(X)
     display = EmbeddingDisplay.from_estimator(model, X[:60], method="umap", random_state=0)
     assert display.points.shape == (60, 2)
     assert np.isfinite(display.points).all()
+    assert torch.get_num_threads() == other_threads

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from sklearn.decomposition import TruncatedSVD
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 from .._data.rows import Rows
+from .._engine.threads import torch_threads
 
 # most rows for the exact search of neighbours, which is quadratic, for the starts of k-means, and
 # for a singular value decomposition
@@ -121,11 +123,12 @@ def nearest_neighbors(
         from pynndescent import NNDescent
 
         # one thread: the neighbours depend on the number of threads, and two threads of numba
-        # wait for each other on a busy machine
-        graph = NNDescent(
-            features, n_neighbors=n_neighbors + 1, random_state=random_state, n_jobs=1
-        )
-        index, distances = graph.neighbor_graph
+        # wait for each other on a busy machine. numba leaves its own number of threads to torch
+        with torch_threads(torch.get_num_threads()):
+            graph = NNDescent(
+                features, n_neighbors=n_neighbors + 1, random_state=random_state, n_jobs=1
+            )
+            index, distances = graph.neighbor_graph
     except ImportError:
         some = np.sort(random_state.choice(n, MANY_ROWS, replace=False))
         nearest = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(features[some])

@@ -4,10 +4,12 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
+from .._engine.threads import torch_threads
 from .._sklearn import Interval, StrOptions, check_matplotlib_support, validate_params
 from ._drawing import as_pictures, brightness, check_axes, cluster_colors, draw_legend
 from ._fitted import COUNT, call, check_samples, dense, refuse_vectors
@@ -260,7 +262,9 @@ def _project(
     n_neighbors = min(_NEIGHBORS, len(Z) - 1)
     # umap's spectral start fails on 3 samples; with several threads, results do not repeat
     umap = UMAP(n_neighbors=n_neighbors, init="pca", n_jobs=1, random_state=random_state)
-    return umap.fit_transform(Z), ("UMAP 1", "UMAP 2")
+    with torch_threads(torch.get_num_threads()):  # numba leaves its own number to torch
+        points = umap.fit_transform(Z)
+    return points, ("UMAP 1", "UMAP 2")
 
 
 def _apart(points: np.ndarray, most: int, random_state: np.random.RandomState) -> list[int]:

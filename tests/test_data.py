@@ -927,7 +927,7 @@ def test_large_offsets_next_to_noise():
     rng = np.random.default_rng(0)
     data = 1e9 + rng.normal(size=(200, 6))
     for kind in ("global", "standard"):
-        scaler = Scaler.fit(data, kind, images=False)
+        scaler = Scaler.fit(data, kind)
         # float64 steps at 1e9 are 1.2e-7
         np.testing.assert_allclose(scaler.shift, data.mean(axis=0), rtol=1e-15)
         assert mean_square(scaler(data)) == pytest.approx(1.0, rel=1e-6)
@@ -941,7 +941,7 @@ def unlike(n=60):
 
 def test_auto_is_standard_for_columns_of_unlike_scale():
     data = unlike()
-    scaler = Scaler.fit(data, "auto", images=False)
+    scaler = Scaler.fit(data, "auto")
     assert scaler.kind == "standard"
     rows = scaler(data)
     assert rows.dtype == np.float32
@@ -951,7 +951,7 @@ def test_auto_is_standard_for_columns_of_unlike_scale():
 
 
 def test_auto_is_global_for_columns_of_like_scale():
-    scaler = Scaler.fit(X, "auto", images=False)
+    scaler = Scaler.fit(X, "auto")
     assert scaler.kind == "global"
     rows = scaler(X)
     np.testing.assert_allclose(rows.mean(axis=0), 0.0, atol=1e-6)
@@ -965,16 +965,30 @@ def test_auto_is_global_for_columns_of_like_scale():
 
 
 def test_auto_is_global_for_images_and_sparse_samples():
-    for data, images in [(unlike(), True), (sp.csr_array(unlike()), False)]:
-        assert Scaler.fit(data, "auto", images=images).kind == "global"
-    scaler = Scaler.fit(unlike(), "auto", images=True)
-    assert scaler.shift == unlike().min()  # the background stays 0
-    assert scaler(unlike()).min() == 0.0
+    for data, image_shape in [(unlike(), (1, 2, 2)), (sp.csr_array(unlike()), None)]:
+        assert Scaler.fit(data, "auto", image_shape).kind == "global"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize("colours", [[0.0], [200.0], [0.0, 250.0, 90.0]])
+def test_the_background_of_images_becomes_0(colours, dtype):
+    images = np.empty((30, len(colours), 6, 5))
+    images[:] = np.reshape(colours, (-1, 1, 1))
+    images[:, :, 1:5, 1:4] = np.random.default_rng(0).integers(256, size=(30, len(colours), 4, 3))
+    images[::3, :, 1:5, 0] = 100.0  # some objects touch the border
+    flat = images.astype(dtype).reshape(30, -1)
+    scaler = Scaler.fit(flat, "auto", images.shape[1:])
+    rows = scaler(flat).reshape(images.shape)
+    np.testing.assert_array_equal(rows[:, :, 0], 0.0)
+    assert scaler.factor.shape == (1,)  # the same for all pixels
+    sparse = Scaler.fit(sp.csr_array(flat), "auto", images.shape[1:])
+    np.testing.assert_array_equal(sparse.shift, scaler.shift)
+    np.testing.assert_allclose(scaler.inverse(scaler(flat)), flat, rtol=1e-5, atol=1e-4)
 
 
 def test_pixels_that_are_always_background_do_not_make_a_scale_unlike():
     data = np.c_[X, np.zeros((60, 40))]
-    assert Scaler.fit(data, "auto", images=False).kind == "global"
+    assert Scaler.fit(data, "auto").kind == "global"
 
 
 def test_columns_of_unlike_scale_all_count():
@@ -982,7 +996,7 @@ def test_columns_of_unlike_scale_all_count():
     rng = np.random.default_rng(0)
     narrow = np.repeat([0.0, 1e-3], 30) + rng.normal(0, 2e-5, 60)
     data = np.c_[narrow, 1000 * rng.uniform(size=60)]
-    scaled = Scaler.fit(data, "auto", images=False)(data)
+    scaled = Scaler.fit(data, "auto")(data)
     assert abs(np.corrcoef(scaled[:, 0], np.repeat([0, 1], 30))[0, 1]) > 0.99
     assert scaled[:, 0].std() == pytest.approx(scaled[:, 1].std(), rel=1e-5)
 
@@ -992,7 +1006,7 @@ def test_columns_of_unlike_scale_all_count():
 def test_constant_columns(kind, value):
     data = X.copy()
     data[:, [2, 7]] = value
-    scaler = Scaler.fit(data, kind, images=False)
+    scaler = Scaler.fit(data, kind)
     rows = scaler(data)
     assert np.isfinite(rows).all()
     np.testing.assert_allclose(scaler.inverse(rows)[:, 2], value, rtol=1e-6)
@@ -1001,14 +1015,14 @@ def test_constant_columns(kind, value):
         model = tiny(scaling=kind).fit(data)
         np.testing.assert_array_equal(model.predict(data), model.labels_)
         # the other columns decide as they do alone
-        alone = Scaler.fit(np.delete(data, [2, 7], axis=1), kind, images=False)
+        alone = Scaler.fit(np.delete(data, [2, 7], axis=1), kind)
         assert alone.kind == scaler.kind
 
 
 def test_constant_data_stays_finite():
     data = np.full((20, 5), 0.1)
     for kind in ("auto", "global", "standard"):
-        scaler = Scaler.fit(data, kind, images=False)
+        scaler = Scaler.fit(data, kind)
         np.testing.assert_array_equal(scaler(data), 0.0)
         np.testing.assert_allclose(scaler.inverse(np.ones((2, 5))), 0.1, rtol=1e-15)
 
@@ -1023,16 +1037,16 @@ def test_rows_of_norm_one_get_mean_square_one(convert, dtype):
     dense /= np.linalg.norm(dense, axis=1, keepdims=True)
     assert mean_square(dense) < 1e-3
     data = convert(dense.astype(dtype))
-    rows = Rows(data, Scaler.fit(data, "auto", images=False), None, CPU)
+    rows = Rows(data, Scaler.fit(data, "auto"), None, CPU)
     assert mean_square(rows.take(np.arange(50)).numpy()) == pytest.approx(1.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["global", "standard", "none"])
-@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize("image_shape", [None, (1, 4, 4), (4, 2, 2)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.float16])
-def test_inverse_is_the_way_back(kind, images, dtype):
+def test_inverse_is_the_way_back(kind, image_shape, dtype):
     data = X.astype(dtype)
-    scaler = Scaler.fit(data, kind, images=images)
+    scaler = Scaler.fit(data, kind, image_shape)
     rows = scaler(data)
     assert rows.dtype == np.float32
     # values up to 79 through float32
@@ -1043,7 +1057,7 @@ def test_inverse_is_the_way_back(kind, images, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_inverse_of_what_overflows_is_infinite_and_not_nan(kind, dtype):
     data = np.c_[X, np.full(60, 5.0)]  # a constant column has no scale
-    scaler = Scaler.fit(data, kind, images=False)
+    scaler = Scaler.fit(data, kind)
     for value in (np.inf, -np.inf):
         restored = scaler.inverse(np.full((1, 17), value, dtype=dtype))
         np.testing.assert_array_equal(restored[:, :16], value)
@@ -1058,7 +1072,7 @@ def test_inverse_of_what_overflows_is_infinite_and_not_nan(kind, dtype):
 
 def test_sparse_and_dense_statistics_agree():
     for kind in ("global", "standard"):
-        dense, sparse = (Scaler.fit(a, kind, images=False) for a in (X, sp.csr_array(X)))
+        dense, sparse = (Scaler.fit(a, kind) for a in (X, sp.csr_array(X)))
         np.testing.assert_allclose(sparse.shift, dense.shift, rtol=1e-12)
         np.testing.assert_allclose(sparse.factor, dense.factor, rtol=1e-12)
 
@@ -1067,7 +1081,7 @@ def test_sparse_and_dense_statistics_agree():
 @pytest.mark.parametrize("kind", ["global", "standard"])
 def test_squares_beyond_the_range_of_float32(scale, kind):
     data = (scale * X).astype(np.float32)
-    dense, sparse = (Scaler.fit(a, kind, images=False) for a in (data, sp.csr_array(data)))
+    dense, sparse = (Scaler.fit(a, kind) for a in (data, sp.csr_array(data)))
     assert (dense.factor > 0).all()
     np.testing.assert_allclose(sparse.shift, dense.shift, rtol=1e-12)
     np.testing.assert_allclose(sparse.factor, dense.factor, rtol=1e-12)
@@ -1078,12 +1092,12 @@ def test_squares_beyond_the_range_of_float32(scale, kind):
 def test_values_next_to_zero_are_constant(convert, kind):
     """In float32 the inverse of their deviation is infinite."""
     data = convert((1e-42 * X).astype(np.float32))
-    rows = Rows(data, Scaler.fit(data, kind, images=False), None, CPU)
+    rows = Rows(data, Scaler.fit(data, kind), None, CPU)
     np.testing.assert_allclose(rows.take(np.arange(60)), 0.0, atol=1e-30)
 
 
 def test_none_leaves_the_samples_alone():
-    rows = Scaler.fit(X, "none", images=False)(X)
+    rows = Scaler.fit(X, "none")(X)
     np.testing.assert_array_equal(rows, X)
 
 
@@ -1115,7 +1129,7 @@ def test_inverse_transform_of_flat_images_is_flat():
 
 def door(data, scaling="auto"):
     checked, found = check_X(tiny(), data, reset=True)
-    scaler = Scaler.fit(checked, scaling, images=found is not None)
+    scaler = Scaler.fit(checked, scaling, found)
     return checked, Rows(checked, scaler, found, CPU, resident=True)
 
 

@@ -620,7 +620,7 @@ def test_the_start_is_a_partition_of_the_styles():
 
     X, y = make_blobs(90, 4, centers=3, random_state=0)
     plan = plan_of(DCCS(3, init="graph", cluster_prior="start"), X)
-    rows = Rows(X, Scaler.fit(X, "none", images=False), None, torch.device("cpu"), resident=True)
+    rows = Rows(X, Scaler.fit(X, "none"), None, torch.device("cpu"), resident=True)
     run = Run(Pretrained(), rows, plan, generator=generator())
     found = _dccs._start(run)["p"].argmax(dim=1)
     assert adjusted_rand_score(y, found) == 1.0

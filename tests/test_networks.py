@@ -28,7 +28,7 @@ BUILDERS = {"mlp": mlp_autoencoder, "conv": conv_autoencoder}
 
 
 def rows_of(X, image_shape=None, *, resident=False):
-    return Rows(X, Scaler.fit(X, "global", images=False), image_shape, CPU, resident=resident)
+    return Rows(X, Scaler.fit(X, "global"), image_shape, CPU, resident=resident)
 
 
 def plan_with(architecture, **parameters):

@@ -46,7 +46,7 @@ TWO_PAIRS = np.array([[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]])  
 def run_on(X, n_clusters=3):
     """A run whose embedding is the samples themselves."""
     X = np.asarray(X, dtype=np.float32)
-    rows = Rows(X, Scaler.fit(X, "none", images=False), None, torch.device("cpu"), resident=True)
+    rows = Rows(X, Scaler.fit(X, "none"), None, torch.device("cpu"), resident=True)
     assign = StudentTAssignment(n_clusters, X.shape[1])
     module = ClusteringAutoencoder(nn.Identity(), nn.Identity(), assign)
     plan = plan_of(DCEC(n_clusters), X)
@@ -106,13 +106,13 @@ def test_input_graph_draws_a_bounded_number_of_rows(monkeypatch):
 
 def sparse_rows(X):
     X = sp.csr_array(X)
-    return Rows(X, Scaler.fit(X, "auto", images=False), None, torch.device("cpu"))
+    return Rows(X, Scaler.fit(X, "auto"), None, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("width", [1, 2, 50])
 def test_narrow_sparse_samples_have_the_neighbours_of_dense_ones(width):
     X = np.random.default_rng(0).normal(size=(80, width)).astype(np.float32)
-    dense = Rows(X, Scaler.fit(X, "global", images=False), None, torch.device("cpu"))
+    dense = Rows(X, Scaler.fit(X, "global"), None, torch.device("cpu"))
     _, expected, _ = input_graph(dense, "table", np.random.RandomState(0))
     _, graph, _ = input_graph(sparse_rows(X), "table", np.random.RandomState(0))
     np.testing.assert_array_equal(graph.toarray(), expected.toarray())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scaling import every_nth
+from .scaling import border, every_nth
 
 _SHARE = 0.2  # of the largest difference in the image, from which a pixel belongs to the object
 _PLAIN = 0.9  # share of the border that shows the background only
@@ -42,11 +42,10 @@ def box_of(image: np.ndarray) -> Box:
 
     An image of one colour has the box of the whole image.
     """
-    edges = [image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]]
-    background = np.median(np.concatenate(edges, axis=1), axis=1)  # (channels,)
+    background = np.median(border(image[None])[0], axis=1)  # (channels,)
     unlike = np.abs(image - background[:, None, None]).max(axis=0)  # (height, width)
     inside = unlike > _SHARE * unlike.max()
-    border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+    at_border = border(inside[None, None]).mean()
     if not inside.any():
         inside[:] = True
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
@@ -56,7 +55,7 @@ def box_of(image: np.ndarray) -> Box:
         int(rows[-1]) + 1,
         int(columns[-1]) + 1,
         background,
-        bool(border.mean() <= 1 - _PLAIN),
+        bool(at_border <= 1 - _PLAIN),
     )
 
 

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
 _CHUNK_BYTES = 1 << 24  # size of the chunks in which samples are scaled
+_MOST_IMAGES = 1000  # that are looked at for their background
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,20 @@ class Scaler:
     factor: np.ndarray
 
     @classmethod
-    def fit(cls, X: Any, kind: str, *, images: bool) -> Self:
+    def fit(cls, X: Any, kind: str, image_shape: tuple[int, ...] | None = None) -> Self:
         """Choose the map for `X`. `kind` is the parameter ``scaling`` of the estimators."""
         if kind == "none":
             return cls(kind, np.zeros(1), np.ones(1))
         low, high, mean, variance = column_statistics(X)
         if kind == "auto":
-            alike = images or sp.issparse(X) or one_unit(high - low)
+            alike = image_shape is not None or sp.issparse(X) or one_unit(high - low)
             kind = "global" if alike else "standard"
         if kind == "standard":
             return cls(kind, mean, _inverse(np.sqrt(variance)))
         # one factor for all columns: distances keep their proportions. The mean square of an
         # entry becomes 1, as a reconstruction loss needs; in rows of norm 1 it is 1/d
         factor = _inverse(np.sqrt(np.atleast_1d(variance.mean())))
-        # the background of an image stays 0, which is what convolutions pad with
-        return cls(kind, np.atleast_1d(low.min()) if images else mean, factor)
+        return cls(kind, mean if image_shape is None else _background(X, image_shape), factor)
 
     def __call__(self, chunk: np.ndarray) -> np.ndarray:
         """Scaled float32 rows, computed in float32 or in the dtype of `chunk` if it is wider."""
@@ -61,6 +61,20 @@ class Scaler:
         factor = np.where(self.factor == 0.0, 1.0, self.factor)
         restored: np.ndarray = np.where(self.factor == 0.0, 0.0, rows / factor) + self.shift
         return restored
+
+
+def _background(X: Any, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Median of the pixels at the border, one for each channel.
+
+    Images are shifted by it, so that the background becomes 0: convolutions pad with 0, and a dense
+    network without batch normalisation had ACC .65 instead of .95 on dark digits on white.
+    """
+    channels, height, width = image_shape
+    some = every_nth(X, _MOST_IMAGES)
+    images = (some.toarray() if sp.issparse(some) else some).reshape(-1, *image_shape)
+    pixels = border(images)
+    found = np.median(pixels.astype(np.float64), axis=(0, 2))  # (channels,)
+    return found if channels == 1 else np.repeat(found, height * width)
 
 
 IDENTITY = Scaler("none", np.zeros(1), np.ones(1))
@@ -111,12 +125,18 @@ def one_unit(spread: np.ndarray) -> bool:
     return bool(np.quantile(varying, 0.25, method="lower") >= 0.1 * varying.max())
 
 
+def border(images: np.ndarray) -> np.ndarray:
+    """Pixels at the border of images (n, channels, height, width), as (n, channels, pixels)."""
+    edges = (images[:, :, 0], images[:, :, -1], images[..., 0], images[..., -1])
+    return np.concatenate(edges, axis=2)
+
+
 def row_chunks(n: int, d: int) -> Iterator[slice]:
     """Slices of rows that together cover n rows of d float64 numbers in chunks of fixed size."""
     size = max(1, _CHUNK_BYTES // (8 * d))
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def every_nth(X: np.ndarray, most: int) -> np.ndarray:
+def every_nth(X: Any, most: int) -> Any:
     """At most so many rows, evenly spaced: enough to look at, for a property of all."""
-    return X[:: math.ceil(len(X) / most)]
+    return X[:: math.ceil(X.shape[0] / most)]

@@ -278,7 +278,7 @@ class Method(ABC):
         scaler : Scaler
             Fixed for all later samples.
         """
-        return Scaler.fit(X, plan.scaling, images=plan.data.image_shape is not None)
+        return Scaler.fit(X, plan.scaling, image_shape=plan.data.image_shape)
 
     @staticmethod
     def encoder_width(plan: Plan) -> int:

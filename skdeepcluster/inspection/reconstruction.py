@@ -150,7 +150,7 @@ class ReconstructionDisplay:
             _decode(model, model.cluster_centers_),
         ]
         ylabel = "value"
-        scaler = Scaler.fit(X, "auto", images=model.image_shape_ is not None)
+        scaler = Scaler.fit(X, "auto", image_shape=model.image_shape_)
         if scaler.kind == "standard":  # the columns have different units
             drawings = [scaler(rows) for rows in drawings]
             ylabel = "standardised value"

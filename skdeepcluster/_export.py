@@ -34,13 +34,15 @@ class _Answers(nn.Module):
             self.module.assign = assign.fixed()
         self.full_shape = data.image_shape or (data.n_features,)
         self.sample_shape = data.sample_shape
+        self.levelled = model.plan.levelled
         self.register_buffer("shift", torch.from_numpy(scaler.shift).float())
         self.register_buffer("factor", torch.from_numpy(scaler.factor).float())
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Labels, responsibilities and embedding of samples in the units of the user."""
         scaled = (X.flatten(1) - self.shift) * self.factor
-        z, q = self.module(as_seen(scaled, self.full_shape, self.sample_shape))
+        x = as_seen(scaled, self.full_shape, self.sample_shape, levelled=self.levelled)
+        z, q = self.module(x)
         return q.argmax(dim=1), q, z
 
 

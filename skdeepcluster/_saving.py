@@ -376,6 +376,7 @@ def _data(description: Any, tensors: Mapping[str, Tensor], given: Mapping[str, A
             "n_features": _is_int(n) and 0 < n <= sys.maxsize,
             "image_shape": shape is None or (_is_shape(shape) and math.prod(shape) == n),
             "noisy": isinstance(data.noisy, bool),
+            "backgrounds_differ": isinstance(data.backgrounds_differ, bool),
         }
     )
     _refuse_invalid({"network_shape": seen == shape_of_network(shape, given)})

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._data.door import check_X, resolve_image_shape
 from ._data.kind import data_kind
 from ._data.noise import noisy
-from ._data.objects import objects_move
+from ._data.objects import backgrounds_differ, objects_move
 from ._data.scaling import IDENTITY
 from ._engine.architecture import refuse_architecture
 from ._engine.callbacks import check_callbacks
@@ -289,10 +289,14 @@ class BaseDeepClusterer(
         else:
             image_shape = resolve_image_shape(given["image_shape"], found, n_features)
             seen = shape_of_network(image_shape, given)
-            kind, noise = data_kind(X, image_shape), False
+            kind = data_kind(X, image_shape)
+            data = Data(kind, n_samples, n_features, image_shape, seen)
             if image_shape is not None and not issparse(X):
-                noise = noisy(X, image_shape, seen or image_shape)
-            data = Data(kind, n_samples, n_features, image_shape, seen, noise)
+                data = dataclasses.replace(
+                    data,
+                    noisy=noisy(X, image_shape, data.sample_shape),
+                    backgrounds_differ=backgrounds_differ(X.reshape(-1, *image_shape)),
+                )
         plan = make_plan(data, given, self.defaults(data, given), IDENTITY)
         refuse_architecture(plan)
         self.make_augmentation(plan)  # refuses one that these samples cannot have

@@ -16,12 +16,18 @@ X = digits()[0].astype(np.float32)
 DATA = {
     "vectors": (X, {}),
     "images": (X.reshape(-1, 1, 8, 8), {}),
+    "images in different light": (
+        np.pad(X.reshape(-1, 1, 8, 8), [(0, 0), (0, 0), (2, 2), (2, 2)])
+        + np.arange(len(X))[:, None, None, None] % 7,
+        {},
+    ),
     "larger images": (np.kron(X.reshape(-1, 1, 8, 8), np.ones((3, 4))), {"max_pixels": 400}),
 }
 CASES = [
     *[pytest.param(e, "vectors", {}, id=f"{e.__name__}, vectors") for e in ESTIMATORS],
     *[pytest.param(e, "images", {}, id=f"{e.__name__}, images") for e in (DCCS, DualAESpectral)],
     pytest.param(DCEC, "larger images", {}, id="DCEC, larger images"),
+    pytest.param(DCCS, "images in different light", {}, id="DCCS, images in different light"),
     pytest.param(DMAE, "vectors", {"architecture": None, "augmentation": None}, id="DMM"),
 ]
 

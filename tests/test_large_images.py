@@ -13,10 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skdeepcluster import DCCS, DCEC, DMAE, DualAESpectral, load_model, save_model
+from skdeepcluster._data.objects import backgrounds_differ
 from skdeepcluster._data.rows import Rows
 from skdeepcluster._data.scaling import IDENTITY
 from skdeepcluster._engine.plan import shape_of_network
 from skdeepcluster.datasets import crop_to_objects
+from skdeepcluster.metrics import clustering_accuracy
 
 SHORT = {"pretrain_epochs": 1, "max_epochs": 1, "n_init": 1, "random_state": 0}
 ESTIMATORS = [DCEC, DMAE, DualAESpectral, DCCS]
@@ -209,6 +211,63 @@ def test_a_dense_network_for_noisy_images_normalises_batches(estimator, tmp_path
     save_model(model, tmp_path / "model")
     found = load_model(tmp_path / "model").predict_proba(noisy)
     np.testing.assert_array_equal(found, model.predict_proba(noisy))
+
+
+def framed(n=82, n_class=4, channels=1):
+    """Digits with a border of two pixels, from 0 to 1."""
+    images = digits(n, n_class)[0].reshape(-1, 1, 8, 8) / 16
+    images = np.pad(images, [(0, 0), (0, 0), (2, 2), (2, 2)])
+    return np.repeat(images, channels, axis=1)
+
+
+def lit(images, most=0.5, seed=0):
+    """The same, each image before a background of another brightness."""
+    light = np.random.default_rng(seed).uniform(0, most, size=(len(images), images.shape[1], 1, 1))
+    return images + light
+
+
+def test_backgrounds_that_differ_are_found():
+    photographs = rng.normal(size=(100, 3, 12, 12)).cumsum(axis=2).cumsum(axis=3)
+    for images in (framed(), 1 - framed(), framed(channels=3), framed() * 200, photographs):
+        assert not backgrounds_differ(images)
+    for images in (lit(framed()), 1 - lit(framed()), lit(framed(channels=3)), 200 * lit(framed())):
+        assert backgrounds_differ(images)
+        assert backgrounds_differ(np.tile(images, (20, 1, 1, 1)))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize(("channels", "max_pixels"), [(1, 1024), (3, 64)])
+def test_a_brighter_background_does_not_change_the_answer(
+    estimator, channels, max_pixels, tmp_path
+):
+    images = lit(framed(channels=channels))
+    model = small(estimator, max_pixels=max_pixels, random_state=0).fit(images)
+    assert model.settings_["backgrounds_differ"]
+    other = lit(images, seed=1)
+    np.testing.assert_allclose(model.transform(other), model.transform(images), atol=1e-4)
+    np.testing.assert_array_equal(model.predict(images), model.labels_)
+    save_model(model, tmp_path / "model")
+    restored = load_model(tmp_path / "model")
+    np.testing.assert_array_equal(restored.transform(other), model.transform(other))
+    # decoded images have one background, that of most images
+    edge = model.inverse_transform(model.transform(images))[:, :, 0].mean()
+    assert abs(edge - np.median(images[:, :, 0])) < 0.2
+
+
+def test_images_that_the_user_scales_keep_their_backgrounds():
+    images = lit(framed())
+    for scaling in ("none", "standard"):
+        model = small(DCEC, scaling=scaling, random_state=0).fit(images)
+        assert np.abs(model.transform(images + 0.5) - model.transform(images)).max() > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", [DCEC, DMAE])
+def test_digits_in_different_light_are_clustered_as_well(estimator):
+    """When the backgrounds stayed, the clusters followed them."""
+    _, y = digits(600, n_class=10)
+    labels = estimator(10, random_state=0).fit_predict(lit(framed(600, n_class=10), most=2.0))
+    assert clustering_accuracy(y, labels) > 0.75
 
 
 @pytest.mark.parametrize("background", [0.0, 5.0])

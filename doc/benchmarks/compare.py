@@ -174,7 +174,7 @@ def build(method, X, n_clusters, image_shape, seed):
     model = (QUICK | DEEP)[method](X, n_clusters, seed)
     if sp.issparse(X) and method in DENSE:
         steps = [TruncatedSVD(100, random_state=seed), Normalizer()]
-        steps += [MinMaxScaler()] if method == "ClustPy VaDE" else []
+        steps += [MinMaxScaler(clip=True)] if method == "ClustPy VaDE" else []
         model = make_pipeline(*steps, model)
     return model
 

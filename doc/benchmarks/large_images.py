@@ -1,14 +1,15 @@
-"""Large images, and noisy ones, at the defaults, into large_images.jsonl.
+"""Large images, noisy ones and other backgrounds, at the defaults, into large_images.jsonl.
 
     python doc/benchmarks/large_images.py --data data  # all that is missing
     python doc/benchmarks/large_images.py --table      # of what was run
 
 "digits" are digits of MNIST at random places, in random sizes and contrasts, on 112 x 92 pixels;
 "digits, cut out" are the same after `crop_to_objects`; "clothes" are images of Fashion-MNIST
-enlarged to 224 x 224. Two more sets have the usual size: "noisy" are digits of MNIST on 28 x 28
-pixels with Gaussian noise, whose standard deviation is .3 for pixels in [0, 1]; "noisy, smoothed"
-are the same after a Gaussian filter. 1000 images each. Fits train in float32, as processors without
-bfloat16 do.
+enlarged to 224 x 224. Four more sets are digits of MNIST on 28 x 28 pixels, with values in [0, 1]:
+"noisy" with Gaussian noise whose standard deviation is .3; "noisy, smoothed" are the same after a
+Gaussian filter; "dark on white" are black digits on white; "different light" are .6 times the
+digits, plus a number for each image between 0 and .4. 1000 images each. Fits train in float32, as
+processors without bfloat16 do.
 """
 
 import argparse
@@ -71,12 +72,25 @@ def smoothed(folder):
     return gaussian_filter(images, (0, 0, 1, 1)), y
 
 
+def dark(folder):
+    x, y = _some(folder, "mnist.npz")
+    return 1 - x.numpy(), y
+
+
+def light(folder):
+    x, y = _some(folder, "mnist.npz")
+    drawn = np.random.RandomState(0).uniform(0, 0.4, size=(ROWS, 1, 1, 1))
+    return 0.6 * x.numpy() + drawn.astype(np.float32), y
+
+
 SETS = {
     "digits": digits,
     "digits, cut out": cut_out,
     "clothes": clothes,
     "noisy": noise,
     "noisy, smoothed": smoothed,
+    "dark on white": dark,
+    "different light": light,
 }
 
 

@@ -24,8 +24,8 @@ class Rows(Dataset):  # type: ignore[type-arg]
     """Scaled float32 samples on a device, taken by index.
 
     Besides `X`, at most one scaled float32 copy is in memory: if `resident` is true, and `X` is not
-    sparse and either not contiguous float32 or seen with fewer pixels. On a GPU the copy is there,
-    if it needs less than half of the free memory.
+    sparse and either not contiguous float32, or seen with fewer pixels, or levelled. On a GPU the
+    copy is there, if it needs less than half of the free memory.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ class Rows(Dataset):  # type: ignore[type-arg]
     network_shape : tuple of 3 ints, optional
         Shape of one image as the network sees it, if it has fewer pixels: they are averaged over
         areas of the image.
+    levelled : bool, default=False
+        Whether each image is shifted so that its own background is 0.
     resident : bool, default=False
         True if the rows are read many times.
     """
@@ -52,6 +54,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
         device: torch.device,
         *,
         network_shape: tuple[int, ...] | None = None,
+        levelled: bool = False,
         resident: bool = False,
     ) -> None:
         self.X = X
@@ -59,6 +62,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
         self._full_shape: tuple[int, ...] = image_shape or (X.shape[1],)
         self.sample_shape = network_shape or self._full_shape
         self._averages = self.sample_shape != self._full_shape
+        self._levelled = levelled
         self.device = device
         self._scaled: Tensor | None = None  # the copy
         self._view: Tensor | None = None  # X itself, to be scaled batch by batch
@@ -70,7 +74,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
         )
         # a single row is contiguous even with negative strides, which torch refuses
         viewable = X.dtype == np.float32 and X.flags.c_contiguous and min(X.strides) >= 0
-        if viewable and not (resident and (on_device or self._averages)):
+        if viewable and not (resident and (on_device or self._averages or levelled)):
             self._view = _as_tensor(X)
             self._shift = torch.from_numpy(scaler.shift.astype(np.float32))
             self._factor = torch.from_numpy(scaler.factor.astype(np.float32))
@@ -103,7 +107,7 @@ class Rows(Dataset):  # type: ignore[type-arg]
         return torch.from_numpy(self.scaler(rows.toarray() if sp.issparse(rows) else rows))
 
     def _as_seen(self, batch: Tensor) -> Tensor:
-        return as_seen(batch, self._full_shape, self.sample_shape)
+        return as_seen(batch, self._full_shape, self.sample_shape, levelled=self._levelled)
 
     def padded_batches(self) -> Iterator[tuple[slice, Tensor]]:
         """All samples in order, as (rows, batch); the last batch has rows of zeros at its end."""
@@ -140,8 +144,14 @@ def _smallest_batch(n_threads: int) -> int:
     return smallest
 
 
-def as_seen(batch: Tensor, full_shape: tuple[int, ...], sample_shape: tuple[int, ...]) -> Tensor:
-    """Scaled rows as the network sees them: large images with fewer pixels.
+def as_seen(
+    batch: Tensor,
+    full_shape: tuple[int, ...],
+    sample_shape: tuple[int, ...],
+    *,
+    levelled: bool = False,
+) -> Tensor:
+    """Scaled rows as the network sees them: large images with fewer pixels, on equal backgrounds.
 
     Parameters
     ----------
@@ -149,16 +159,22 @@ def as_seen(batch: Tensor, full_shape: tuple[int, ...], sample_shape: tuple[int,
         Scaled rows at full size.
     full_shape, sample_shape : tuple of int
         Shape of one sample of X, and of one sample of the network.
+    levelled : bool, default=False
+        Whether the median of the border of each image becomes 0, in each channel.
 
     Returns
     -------
     tensor of shape (n, *sample_shape)
     """
-    whole = batch.view(-1, *full_shape)
-    if sample_shape == full_shape:
-        return whole
-    _, height, width = sample_shape
-    return adaptive_avg_pool2d(whole, (height, width))
+    x = batch.view(-1, *full_shape)
+    if sample_shape != full_shape:
+        _, height, width = sample_shape
+        x = adaptive_avg_pool2d(x, (height, width))
+    if not levelled:
+        return x
+    edges = torch.cat((x[:, :, 0], x[:, :, -1], x[..., 0], x[..., -1]), dim=2)
+    middle = edges.sort(dim=2).values[:, :, edges.shape[2] // 2]  # exports to ONNX, unlike a median
+    return x - middle[:, :, None, None]
 
 
 def _copy(rows: Tensor, index: np.ndarray | slice) -> Tensor:

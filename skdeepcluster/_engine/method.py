@@ -278,7 +278,10 @@ class Method(ABC):
         scaler : Scaler
             Fixed for all later samples.
         """
-        return Scaler.fit(X, plan.scaling, image_shape=plan.data.image_shape)
+        data = plan.data
+        return Scaler.fit(
+            X, plan.scaling, data.image_shape, backgrounds_differ=data.backgrounds_differ
+        )
 
     @staticmethod
     def encoder_width(plan: Plan) -> int:

@@ -76,6 +76,8 @@ class Data:
         Shape of one image as the network sees it; None if that is the image itself.
     noisy : bool
         Whether much of the variance of the pixels is noise.
+    backgrounds_differ : bool
+        Whether plain backgrounds are brighter in some images than in others.
     """
 
     kind: str
@@ -84,6 +86,7 @@ class Data:
     image_shape: tuple[int, ...] | None
     network_shape: tuple[int, ...] | None = None
     noisy: bool = False
+    backgrounds_differ: bool = False
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -144,7 +147,20 @@ class Plan:
     def rows(self, X: Any, device: torch.device, *, resident: bool = False) -> Rows:
         """Samples as the network sees them, on a device."""
         shape, seen = self.data.image_shape, self.data.network_shape
-        return Rows(X, self.scaler, shape, device, network_shape=seen, resident=resident)
+        return Rows(
+            X,
+            self.scaler,
+            shape,
+            device,
+            network_shape=seen,
+            levelled=self.levelled,
+            resident=resident,
+        )
+
+    @property
+    def levelled(self) -> bool:
+        """Whether each image is shifted so that its own background is 0."""
+        return self.data.backgrounds_differ and self.scaler.kind == "global"
 
     def schedule(self, annealed: Callable[[float], float]) -> Callable[[float], float]:
         """The given schedule, or a constant rate if ``learning_rate_schedule`` is "constant"."""

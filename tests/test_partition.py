@@ -305,6 +305,13 @@ def test_starts_agree_on_what_is_in_the_data(what):
     assert adjusted_rand_score(y, found) == 1.0
 
 
+def test_two_negative_scores_do_not_make_a_good_partition(monkeypatch):
+    for score in ("adjusted_rand_score", "silhouette_score"):
+        monkeypatch.setattr(partition, score, lambda *args: -0.1)
+    X, _ = make_blobs(60, centers=3, random_state=0)
+    assert partition._clarity(X, 3, 1, np.random.RandomState(0)) == 0.0
+
+
 def test_a_large_cluster_of_texts_is_kept_whole():
     """One holds 1500 of 1980 rows, and k-means cuts it; of even clusters nothing is joined."""
     rng = np.random.default_rng(1)

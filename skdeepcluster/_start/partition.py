@@ -330,7 +330,8 @@ def _clarity(
         some = order[:_SILHOUETTE_ROWS]
         one = len(np.unique(labels[some])) == 1
         silhouettes.append(0.0 if one else silhouette_score(points[some], labels[some]))
-    return float(np.mean(agreements) * np.mean(silhouettes))
+    # two negative numbers, of two bad partitions, would have a positive product
+    return max(0.0, float(np.mean(agreements))) * max(0.0, float(np.mean(silhouettes)))
 
 
 def _joined(

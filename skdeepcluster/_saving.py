@@ -375,7 +375,6 @@ def _data(description: Any, tensors: Mapping[str, Tensor], given: Mapping[str, A
             "n_samples": _is_int(data.n_samples) and 0 < data.n_samples <= sys.maxsize,
             "n_features": _is_int(n) and 0 < n <= sys.maxsize,
             "image_shape": shape is None or (_is_shape(shape) and math.prod(shape) == n),
-            "noisy": isinstance(data.noisy, bool),
             "backgrounds_differ": isinstance(data.backgrounds_differ, bool),
         }
     )

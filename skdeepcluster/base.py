@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._data.door import check_X, resolve_image_shape
 from ._data.kind import data_kind
-from ._data.noise import noisy
 from ._data.objects import backgrounds_differ, objects_move
 from ._data.scaling import IDENTITY
 from ._engine.architecture import refuse_architecture
@@ -213,7 +212,7 @@ class BaseDeepClusterer(
             )
         device = resolve_device(given["device"])
         plan = self._make_plan(X, found, given, device, again)
-        _warn_difficult_images(plan, X)
+        _warn_moving_objects(plan, X)
         rows = plan.rows(X, device, resident=True)
         previous = self._model.module if again else None
         phases = self.resumed_phases(plan, previous) if again else self.make_phases(plan)
@@ -292,11 +291,8 @@ class BaseDeepClusterer(
             kind = data_kind(X, image_shape)
             data = Data(kind, n_samples, n_features, image_shape, seen)
             if image_shape is not None and not issparse(X):
-                data = dataclasses.replace(
-                    data,
-                    noisy=noisy(X, image_shape, data.sample_shape),
-                    backgrounds_differ=backgrounds_differ(X.reshape(-1, *image_shape)),
-                )
+                differ = backgrounds_differ(X.reshape(-1, *image_shape))
+                data = dataclasses.replace(data, backgrounds_differ=differ)
         plan = make_plan(data, given, self.defaults(data, given), IDENTITY)
         refuse_architecture(plan)
         self.make_augmentation(plan)  # refuses one that these samples cannot have
@@ -575,8 +571,8 @@ def _refuse_parameters(name: str, given: Mapping[str, Any]) -> None:
         )
 
 
-def _warn_difficult_images(plan: Plan, X: Any) -> None:
-    """Tell the user if clusters would follow the places of objects, or noise."""
+def _warn_moving_objects(plan: Plan, X: Any) -> None:
+    """Tell the user if clusters would follow the places of objects."""
     shape = plan.data.image_shape
     if shape is None or issparse(X):
         return
@@ -587,14 +583,6 @@ def _warn_difficult_images(plan: Plan, X: Any) -> None:
             "The images show small objects at different places, and the clusters may follow the "
             "places and sizes. Cut out the objects first, also those of new images: pass "
             f"skdeepcluster.datasets.crop_to_objects({name}) instead of X, without image_shape.",
-            UserWarning,
-        )
-    if plan.data.noisy:
-        warn(
-            "The pixels are noisy, and the clusters may follow the noise. DCEC and DMAE suffer "
-            "most. With DCCS or DualAESpectral, compare with smoothed images: pass "
-            f"scipy.ndimage.gaussian_filter({name}, (0, 0, 1, 1)) instead of X, without "
-            "image_shape, and treat new images alike.",
             UserWarning,
         )
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from _instances import digits, small
-from scipy.ndimage import gaussian_filter
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -145,7 +144,7 @@ def test_a_warm_start_cannot_change_the_bound():
         model.set_params(max_pixels=200).fit(X)
 
 
-# ------------------------------------------------------- objects at different places, noise
+# --------------------------------------------- objects at different places, other backgrounds
 
 
 def scattered(n_samples=300, channels=1, side=40):
@@ -171,46 +170,6 @@ def test_objects_at_different_places_are_told_of():
         warnings.simplefilter("error", UserWarning)
         model.fit(crop_to_objects(images, size=8))
         model.set_params(image_shape=(8, 8)).fit(digits(300, n_class=10)[0])
-
-
-def test_noise_is_told_of():
-    clean = digits(300, n_class=10)[0].reshape(-1, 1, 8, 8)
-    clean = np.repeat(np.repeat(clean, 3, axis=2), 3, axis=3)  # plain areas, as usual images have
-    noise = rng.normal(size=clean.shape) * clean.std()
-    model = small(DCEC, init="k-means", pretrain_epochs=1, max_epochs=0)
-    for images in (clean + noise, clean + 0.5 * noise):
-        with pytest.warns(UserWarning, match=r"noisy.*gaussian_filter\(X, \(0, 0, 1, 1\)\)"):
-            model.fit(images)
-    rows = (clean + noise).reshape(300, -1)
-    with pytest.warns(UserWarning, match=r"gaussian_filter\(X\.reshape\(-1, \*\(1, 24, 24\)\), "):
-        clone(model).set_params(image_shape=(24, 24)).fit(rows)
-    large = np.repeat(np.repeat(clean, 5, axis=2), 5, axis=3)  # the network sees averages
-    large += rng.normal(size=large.shape) * clean.std()
-    a_few = np.where(rng.uniform(size=clean.shape) < 0.05, clean.max() - clean, clean)
-    for images in (clean, 5 - clean, a_few, large, gaussian_filter(clean + noise, (0, 0, 1, 1))):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            model.fit(images)
-
-
-@pytest.mark.parametrize("estimator", [DCEC, DMAE])
-def test_a_dense_network_for_noisy_images_normalises_batches(estimator, tmp_path):
-    clean = np.repeat(np.repeat(digits(300)[0].reshape(-1, 1, 8, 8), 2, axis=2), 2, axis=3)
-    noisy = clean + rng.normal(size=clean.shape) * clean.std()
-
-    def fit(images, **changed):
-        model = small(estimator, pretrain_epochs=1, max_epochs=0, **changed).fit(images)
-        norms = [m for m in model.module_.modules() if isinstance(m, torch.nn.BatchNorm1d)]
-        return model, len(norms)
-
-    with pytest.warns(UserWarning, match="noisy"):
-        model, count = fit(noisy)
-    with pytest.warns(UserWarning, match="noisy"):
-        _, paper_count = fit(noisy, init="k-means")
-    assert (count, paper_count, fit(clean)[1]) == (1, 0, 0)
-    save_model(model, tmp_path / "model")
-    found = load_model(tmp_path / "model").predict_proba(noisy)
-    np.testing.assert_array_equal(found, model.predict_proba(noisy))
 
 
 def framed(n=82, n_class=4, channels=1):

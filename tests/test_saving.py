@@ -740,7 +740,7 @@ NO_DATA = {
     "a sample": {"n_samples": True},
     "text": {"n_samples": "82"},
     "endless": {"n_samples": {"float": "inf"}},
-    "half noisy": {"noisy": 0.5},
+    "half different": {"backgrounds_differ": 0.5},
     "unknown": {"n_dreams": 2},
 }
 NO_SCALER = {
@@ -798,7 +798,7 @@ def test_settings_of_before_there_was_such_a_parameter(fitted, path):
     save_model(fitted("DCEC"), path)
     tensors, metadata, description = unpack(path)
     del description["settings"]["tol"], description["parameters"]["tol"]
-    del description["data"]["dict"]["noisy"]
+    del description["data"]["dict"]["backgrounds_differ"]
     pack(path, tensors, metadata, description)
     assert_same(fitted("DCEC"), load_model(path))
 

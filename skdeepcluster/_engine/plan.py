@@ -74,8 +74,6 @@ class Data:
         Channels, height and width; None if the samples are not images.
     network_shape : tuple of 3 ints or None
         Shape of one image as the network sees it; None if that is the image itself.
-    noisy : bool
-        Whether much of the variance of the pixels is noise.
     backgrounds_differ : bool
         Whether plain backgrounds are brighter in some images than in others.
     """
@@ -85,7 +83,6 @@ class Data:
     n_features: int
     image_shape: tuple[int, ...] | None
     network_shape: tuple[int, ...] | None = None
-    noisy: bool = False
     backgrounds_differ: bool = False
 
     @property

@@ -13,8 +13,8 @@ _MOST = 1000  # images that are looked at
 # six sets of centred digits, clothes and objects, and .18 for digits at random places
 _MOVES = 0.1
 _SMALL = 0.75  # side of an object that can move, as a share of the side of the image
-# standard deviation of the backgrounds, as a share of the contrast of the objects. It is at most .01
-# on six sets of images; with .05, the ACC of DCEC on digits fell from .96 to .82
+# standard deviation of the backgrounds, as a share of the contrast of the objects. It is at most
+# .01 on six sets of images; with .05, the ACC of DCEC on digits fell from .96 to .82
 _DIFFERS = 0.02
 
 

@@ -189,6 +189,9 @@ def test_backgrounds_that_differ_are_found():
     photographs = rng.normal(size=(100, 3, 12, 12)).cumsum(axis=2).cumsum(axis=3)
     for images in (framed(), 1 - framed(), framed(channels=3), framed() * 200, photographs):
         assert not backgrounds_differ(images)
+    one_colour = lit(np.zeros((82, 3, 8, 8)))
+    for images in (one_colour, lit(framed(), most=10.0)):  # the background is what they show
+        assert not backgrounds_differ(images)
     for images in (lit(framed()), 1 - lit(framed()), lit(framed(channels=3)), 200 * lit(framed())):
         assert backgrounds_differ(images)
         assert backgrounds_differ(np.tile(images, (20, 1, 1, 1)))

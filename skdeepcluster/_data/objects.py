@@ -74,7 +74,8 @@ def box_of(image: np.ndarray) -> Box:
 def backgrounds_differ(images: np.ndarray) -> bool:
     """Whether the images have plain backgrounds that are brighter in some images than in others.
 
-    They differ more than the pixels of one background.
+    They differ more than the pixels of one background, and less than the objects differ from them:
+    else the background is what tells the images apart, as in pictures of one colour.
 
     Parameters
     ----------
@@ -90,7 +91,8 @@ def backgrounds_differ(images: np.ndarray) -> bool:
         return False
     differences = np.std([box.background for box in found], axis=0).max()
     contrast = np.median([box.contrast for box in found])
-    return bool(differences > max(_DIFFERS * contrast, np.median([b.deviation for b in found])))
+    within = np.median([box.deviation for box in found])
+    return bool(max(_DIFFERS * contrast, within) < differences < contrast)
 
 
 def objects_move(images: np.ndarray) -> bool:

@@ -52,7 +52,7 @@ SETS = {
     "optdigits": "optdigits",
     "digits": "digits",
     "COIL-20": "coil20_32",
-    "Fashion, 10 000": "fashion_10k",
+    "Fashion, first 10 000": "fashion_10k",
     "R8, tf-idf": "r8",
     "20newsgroups, tf-idf": "20newsgroups",
 }

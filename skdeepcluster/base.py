@@ -289,10 +289,12 @@ class BaseDeepClusterer(
             image_shape = resolve_image_shape(given["image_shape"], found, n_features)
             seen = shape_of_network(image_shape, given)
             kind = data_kind(X, image_shape)
-            data = Data(kind, n_samples, n_features, image_shape, seen)
-            if image_shape is not None and not issparse(X):
-                differ = backgrounds_differ(X.reshape(-1, *image_shape))
-                data = dataclasses.replace(data, backgrounds_differ=differ)
+            differ = (
+                image_shape is not None
+                and not issparse(X)
+                and backgrounds_differ(X.reshape(-1, *image_shape))
+            )
+            data = Data(kind, n_samples, n_features, image_shape, seen, differ)
         plan = make_plan(data, given, self.defaults(data, given), IDENTITY)
         refuse_architecture(plan)
         self.make_augmentation(plan)  # refuses one that these samples cannot have

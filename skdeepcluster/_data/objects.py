@@ -51,8 +51,8 @@ def box_of(image: np.ndarray) -> Box:
 
     An image of one colour has the box of the whole image.
     """
-    edges = border(image[None])[0]  # (channels, pixels)
-    background = np.median(edges, axis=1)
+    around = border(image[None])[0]  # (channels, pixels)
+    background = np.median(around, axis=1)
     unlike = np.abs(image - background[:, None, None]).max(axis=0)  # (height, width)
     inside = unlike > _SHARE * unlike.max()
     at_border = border(inside[None, None]).mean()
@@ -65,7 +65,7 @@ def box_of(image: np.ndarray) -> Box:
         int(rows[-1]) + 1,
         int(columns[-1]) + 1,
         background,
-        float(np.median(np.abs(edges - background[:, None]), axis=1).max()),
+        float(np.median(np.abs(around - background[:, None]), axis=1).max()),
         float(unlike.max()),
         bool(at_border <= 1 - _PLAIN),
     )

@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d, linear
 from torch.utils.data import Dataset
 
 from .._warnings import ignoring
-from .scaling import Scaler, row_chunks
+from .scaling import Scaler, edges, row_chunks
 
 INFERENCE_BATCH = 256  # rows
 # inputs and outputs of layers like ours, for `_smallest_batch`
@@ -172,8 +172,8 @@ def as_seen(
         x = adaptive_avg_pool2d(x, (height, width))
     if not levelled:
         return x
-    edges = torch.cat((x[:, :, 0], x[:, :, -1], x[..., 0], x[..., -1]), dim=2)
-    middle = edges.sort(dim=2).values[:, :, edges.shape[2] // 2]  # exports to ONNX, unlike a median
+    pixels = torch.cat(edges(x), dim=2).sort(dim=2).values
+    middle = pixels[:, :, pixels.shape[2] // 2]  # exports to ONNX, unlike a median
     return x - middle[:, :, None, None]
 
 

@@ -141,8 +141,12 @@ def one_unit(spread: np.ndarray) -> bool:
 
 def border(images: np.ndarray) -> np.ndarray:
     """Pixels at the border of images (n, channels, height, width), as (n, channels, pixels)."""
-    edges = (images[:, :, 0], images[:, :, -1], images[..., 0], images[..., -1])
-    return np.concatenate(edges, axis=2)
+    return np.concatenate(edges(images), axis=2)
+
+
+def edges(images: Any) -> tuple[Any, Any, Any, Any]:
+    """Top, bottom, left and right pixels of images, an array or a tensor of 4 dimensions."""
+    return images[:, :, 0], images[:, :, -1], images[..., 0], images[..., -1]
 
 
 def row_chunks(n: int, d: int) -> Iterator[slice]:
